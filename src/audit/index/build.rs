@@ -1,0 +1,270 @@
+//! Records in, a block's columns out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::column::{BLOCK_TEXT_BYTES, Columns, NumberColumn, TextColumn, Texts, shown, stored};
+use crate::audit::AuditId;
+use crate::audit::query::time_of;
+use crate::audit::view::{EffectView, RecordView};
+
+/// Between the parts of an effect, and between effects, in the `Effects` column.
+const PART: char = '\u{1f}';
+const EFFECT: char = '\u{1e}';
+
+/// What an outcome says of its statement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Late {
+    /// The statement's block.
+    pub(super) block: i64,
+    /// Its place there.
+    pub(super) row: usize,
+    /// Sequence number of the outcome's record.
+    pub(super) outcome: u64,
+    pub(super) error: String,
+    pub(super) tag: String,
+    pub(super) state: String,
+    pub(super) rows: Option<u64>,
+    pub(super) bytes: Option<u64>,
+    pub(super) duration: Option<u64>,
+}
+
+impl Late {
+    pub(super) fn of(block: i64, row: usize, record: &RecordView<'_>) -> Late {
+        Late {
+            block,
+            row,
+            outcome: record.seq,
+            error: record.sqlstate.to_string(),
+            tag: record.tag.to_string(),
+            state: record.state.to_string(),
+            rows: record.rows,
+            bytes: record.bytes,
+            duration: record.duration_us,
+        }
+    }
+
+    /// What stands in the statement's row instead of what stood there.
+    pub(super) fn texts(&self) -> [(TextColumn, &str); 3] {
+        [(TextColumn::Error, &self.error), (TextColumn::Tag, &self.tag), (TextColumn::State, &self.state)]
+    }
+
+    /// See [`Late::texts`].
+    pub(super) fn numbers(&self) -> [(NumberColumn, Option<u64>); 4] {
+        [
+            (NumberColumn::Outcome, Some(self.outcome)),
+            (NumberColumn::Rows, self.rows),
+            (NumberColumn::Bytes, self.bytes),
+            (NumberColumn::Duration, self.duration),
+        ]
+    }
+}
+
+/// The block that records are being added to.
+#[derive(Debug, Default)]
+pub(super) struct Builder {
+    pub(super) columns: Columns,
+    /// For each column of texts, where a value stands in the dictionary.
+    known: Vec<HashMap<Box<str>, u16, foldhash::fast::RandomState>>,
+    /// Audit id of a forwarded statement without outcome → its row.
+    waiting: HashMap<u64, usize, foldhash::fast::RandomState>,
+    text_bytes: usize,
+    pub(super) rows: usize,
+    scratch: String,
+}
+
+impl Builder {
+    pub(super) fn new() -> Builder {
+        Builder { known: TextColumn::ALL.iter().map(|_| HashMap::default()).collect(), ..Builder::default() }
+    }
+
+    /// Whether the next record belongs into another block.
+    pub(super) fn is_full(&self, rows: usize) -> bool {
+        self.rows >= rows || self.text_bytes >= BLOCK_TEXT_BYTES
+    }
+
+    /// The forwarded statements that have no outcome yet, by audit id.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (u64, usize)> {
+        self.waiting.iter().map(|(id, row)| (*id, *row))
+    }
+
+    /// Adds a record whose line begins at `offset`.
+    pub(super) fn push(&mut self, record: &RecordView<'_>, offset: u64) {
+        let id = record.id.parse::<AuditId>().ok().map(|id| id.0);
+        if record.event == "statement" && record.verdict != "deny" {
+            self.waiting.extend(id.map(|id| (id, self.rows)));
+        }
+        self.push_texts(record);
+        self.push_numbers(record, id, offset);
+        self.rows += 1;
+    }
+
+    fn push_texts(&mut self, record: &RecordView<'_>) {
+        let plain: [(TextColumn, &str); 23] = [
+            (TextColumn::Event, &record.event),
+            (TextColumn::User, &record.user),
+            (TextColumn::Role, &record.role),
+            (TextColumn::Environment, &record.environment),
+            (TextColumn::Database, &record.database),
+            (TextColumn::Endpoint, &record.endpoint),
+            (TextColumn::Client, &record.client),
+            (TextColumn::Application, &record.application),
+            (TextColumn::Login, &record.login),
+            (TextColumn::Verdict, &record.verdict),
+            (TextColumn::Rule, &record.rule),
+            (TextColumn::Policy, &record.policy),
+            (TextColumn::Readers, &record.readers),
+            (TextColumn::Fingerprint, &record.fingerprint),
+            (TextColumn::Protocol, &record.protocol),
+            (TextColumn::Session, &record.session),
+            (TextColumn::Grant, &record.grant),
+            (TextColumn::Error, &record.sqlstate),
+            (TextColumn::Tag, &record.tag),
+            (TextColumn::State, &record.state),
+            (TextColumn::Reason, &record.reason),
+            (TextColumn::By, &record.by),
+            (TextColumn::Target, &record.target),
+        ];
+        for (column, value) in plain {
+            self.push_text(column, value);
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        join_effects(&record.effects, &mut scratch);
+        self.push_text(TextColumn::Effects, &scratch);
+        record.words(&mut scratch);
+        self.push_text(TextColumn::Words, &scratch);
+        self.scratch = scratch;
+        self.scratch.shrink_to(1 << 20);
+    }
+
+    fn push_text(&mut self, column: TextColumn, value: &str) {
+        let (Some(texts), Some(known)) =
+            (self.columns.texts.get_mut(column as usize), self.known.get_mut(column as usize))
+        else {
+            return;
+        };
+        let texts = Arc::make_mut(texts);
+        let code = match known.get(value) {
+            Some(code) => *code,
+            None => {
+                let code = u16::try_from(texts.dictionary.len()).unwrap_or(u16::MAX);
+                texts.dictionary.push(value.into());
+                known.insert(value.into(), code);
+                self.text_bytes += value.len();
+                code
+            }
+        };
+        texts.codes.push(code);
+    }
+
+    fn push_numbers(&mut self, record: &RecordView<'_>, id: Option<u64>, offset: u64) {
+        let of = record.of.parse::<AuditId>().ok().map(|id| id.0);
+        let values: [(NumberColumn, Option<u64>); 11] = [
+            (NumberColumn::Seq, Some(record.seq)),
+            (NumberColumn::Time, time_of(record).map(|time| time.0)),
+            (NumberColumn::Offset, Some(offset)),
+            (NumberColumn::Id, id),
+            (NumberColumn::Of, of),
+            (NumberColumn::Outcome, None),
+            (NumberColumn::Transaction, record.transaction),
+            (NumberColumn::Generation, record.generation),
+            (NumberColumn::Rows, record.rows),
+            (NumberColumn::Bytes, record.bytes),
+            (NumberColumn::Duration, record.duration_us),
+        ];
+        for (column, value) in values {
+            if let Some(numbers) = self.columns.numbers.get_mut(column as usize) {
+                Arc::make_mut(numbers).push(stored(value));
+            }
+        }
+    }
+
+    /// Takes an outcome's word of a statement of this block. `false` if the statement is not here, or has its outcome.
+    pub(super) fn settle(&mut self, statement: u64, record: &RecordView<'_>) -> bool {
+        let Some(row) = self.waiting.remove(&statement) else { return false };
+        let late = Late::of(0, row, record);
+        for (column, value) in late.texts() {
+            self.put_text(column, row, value);
+        }
+        for (column, value) in late.numbers() {
+            let numbers = self.columns.numbers.get_mut(column as usize).map(Arc::make_mut);
+            if let Some(slot) = numbers.and_then(|numbers| numbers.get_mut(row)) {
+                *slot = stored(value);
+            }
+        }
+        true
+    }
+
+    fn put_text(&mut self, column: TextColumn, row: usize, value: &str) {
+        self.push_text(column, value);
+        let Some(texts) = self.columns.texts.get_mut(column as usize).map(Arc::make_mut) else { return };
+        if let (Some(code), Some(slot)) = (texts.codes.pop(), texts.codes.get_mut(row)) {
+            *slot = code;
+        }
+    }
+}
+
+impl Columns {
+    /// The first statement of each fingerprint in each environment: (environment, fingerprint, sequence number, time).
+    pub(super) fn first_fingerprints(&self) -> Vec<(String, String, u64, u64)> {
+        let [event, environment, fingerprint] =
+            [TextColumn::Event, TextColumn::Environment, TextColumn::Fingerprint].map(|column| self.text(column));
+        let [seqs, times] = [NumberColumn::Seq, NumberColumn::Time].map(|column| self.number(column));
+        let mut seen = std::collections::HashSet::new();
+        let mut first = Vec::new();
+        for (row, (at, of)) in environment.codes.iter().zip(&fingerprint.codes).enumerate() {
+            if event.value(row) != "statement" || fingerprint.value(row).is_empty() || !seen.insert((*at, *of)) {
+                continue;
+            }
+            let number = |numbers: &[u64]| numbers.get(row).copied().and_then(shown).unwrap_or_default();
+            first.push((
+                environment.value(row).to_owned(),
+                fingerprint.value(row).to_owned(),
+                number(&seqs),
+                number(&times),
+            ));
+        }
+        first
+    }
+}
+
+/// Applies what came late to a column of texts.
+pub(super) fn correct_texts(texts: &mut Texts, column: TextColumn, late: &[Late]) {
+    for one in late {
+        for (_, value) in one.texts().into_iter().filter(|(changed, _)| *changed == column) {
+            texts.put(one.row, value);
+        }
+    }
+}
+
+/// Applies what came late to a column of numbers.
+pub(super) fn correct_numbers(numbers: &mut [u64], column: NumberColumn, late: &[Late]) {
+    for one in late {
+        for (_, value) in one.numbers().into_iter().filter(|(changed, _)| *changed == column) {
+            if let Some(slot) = numbers.get_mut(one.row) {
+                *slot = stored(value);
+            }
+        }
+    }
+}
+
+fn join_effects(effects: &[EffectView<'_>], out: &mut String) {
+    out.clear();
+    for effect in effects {
+        for part in [&effect.class, &effect.object, &effect.act] {
+            out.push_str(part);
+            out.push(PART);
+        }
+        out.push(EFFECT);
+    }
+}
+
+/// The effects of a value of the `Effects` column.
+pub(super) fn split_effects(joined: &str) -> Vec<EffectView<'_>> {
+    let effect = |text: &'_ str| {
+        let mut parts = text.split(PART).map(str::to_owned);
+        let mut part = || parts.next().unwrap_or_default().into();
+        EffectView { class: part(), object: part(), act: part(), by: "".into() }
+    };
+    joined.split_terminator(EFFECT).map(effect).collect()
+}

@@ -1,0 +1,174 @@
+//! The decision itself. Part of the policy room: total, pure, and every refusal names its rule.
+//!
+//! For each effect, in this order: a class in `deny`; a relation or function that is denied; a relation that is not among
+//! the allowed ones; a change of `search_path` that rules lean on; text that relation and function rules cannot be applied to;
+//! a class that `allow` does not cover; an extension that is not listed. Of several refused effects the gravest is told.
+
+use super::{Denial, Policy, Rule, Verdict, glob, scope, severity};
+use crate::sql::settings::EMPTIES_SEARCH_PATH;
+use crate::sql::{Class, Effect, Object, ObjectKind};
+
+/// Whether a pattern of an `allow` list covers `class`. The full name of a class covers that class alone, so `transaction`
+/// does not bring `transaction.two_phase` with it; a prefix that is no class covers all below it.
+pub fn covers(pattern: &str, class: Class) -> bool {
+    match Class::from_name(pattern) {
+        Some(named) => named == class,
+        None => class.matches(pattern),
+    }
+}
+
+impl Policy {
+    /// Judges a set of effects. Deny beats allow; what no rule allows is denied; no effects at all are allowed.
+    pub fn judge<'a>(&self, effects: impl Iterator<Item = &'a Effect>) -> Verdict {
+        let refused = effects.filter_map(|effect| self.refuses(effect).map(|rule| (effect, rule)));
+        match refused.min_by(|(one, _), (other, _)| severity::key(one).cmp(&severity::key(other))) {
+            None => Verdict::Allow,
+            Some((effect, rule)) => Verdict::Deny(Denial {
+                effect: effect.clone(),
+                rule,
+                read_only_violation: self.read_only && severity::is_write(effect.class),
+            }),
+        }
+    }
+
+    /// The rule that refuses `effect`, in words, if one does.
+    fn refuses(&self, effect: &Effect) -> Option<String> {
+        self.denied_class(effect)
+            .or_else(|| self.denied_object(effect))
+            .or_else(|| self.outside_allowed_relations(effect))
+            .or_else(|| self.moves_search_path(effect))
+            .or_else(|| self.beyond_the_rules(effect))
+            .or_else(|| self.not_allowed(effect))
+            .or_else(|| self.unlisted_extension(effect))
+    }
+
+    fn denied_class(&self, effect: &Effect) -> Option<String> {
+        self.denied_by(effect.class).map(|rule| told("deny", rule))
+    }
+
+    fn denied_object(&self, effect: &Effect) -> Option<String> {
+        let object = effect.object.as_ref()?;
+        let rules = match object.kind {
+            ObjectKind::Relation => {
+                find(&self.deny_relations, object, scope::denies).map(|rule| ("relations.deny", rule))
+            }
+            ObjectKind::Function if is_call(effect.class) => {
+                find(&self.deny_functions, object, scope::denies).map(|rule| ("functions.deny", rule))
+            }
+            ObjectKind::Other if names_schema(effect) => {
+                let covered = |pattern: &str, object: &Object| scope::denies_schema(pattern, &object.name);
+                find(&self.deny_relations, object, covered).map(|rule| ("relations.deny", rule))
+            }
+            ObjectKind::Function | ObjectKind::Setting | ObjectKind::Other => None,
+        };
+        rules.map(|(list, rule)| told(list, rule))
+    }
+
+    fn outside_allowed_relations(&self, effect: &Effect) -> Option<String> {
+        // A view that is allowed is there to show what lies below it; what is denied stays denied through views too.
+        let object = effect.object.as_ref().filter(|object| object.kind == ObjectKind::Relation && !effect.inside)?;
+        let first = self.allow_relations.first()?;
+        match find(&self.allow_relations, object, scope::allows) {
+            Some(_) => None,
+            None => Some(format!("not in relations.allow (policy {}, {})", self.name, first.place)),
+        }
+    }
+
+    /// A bare name means something else once `search_path` has moved, so rules that lean on it pin it. Emptied, it gives bare
+    /// names no new meaning.
+    fn moves_search_path(&self, effect: &Effect) -> Option<String> {
+        let object = effect.object.as_ref().filter(|object| object.kind == ObjectKind::Setting)?;
+        if effect.class != Class::SessionSetting
+            || object.name != "search_path"
+            || effect.act == EMPTIES_SEARCH_PATH
+            || self.names(Class::SessionPinned)
+        {
+            return None;
+        }
+        let rule = scope::leans_on_search_path(self)?;
+        Some(format!("search_path is pinned by \"{}\" ({})", rule.pattern, rule.place))
+    }
+
+    /// Relation and function rules cannot be applied to what is not understood: `"*"` is not enough to pass it then.
+    fn beyond_the_rules(&self, effect: &Effect) -> Option<String> {
+        let opaque = matches!(effect.class, Class::Unknown | Class::Unparsed);
+        if !opaque || self.names(effect.class) {
+            return None;
+        }
+        let lists = [&self.deny_relations, &self.allow_relations, &self.deny_functions];
+        let rule = lists.into_iter().find_map(|list| list.first())?;
+        Some(format!("\"{}\" ({}) cannot be applied to it", rule.pattern, rule.place))
+    }
+
+    fn not_allowed(&self, effect: &Effect) -> Option<String> {
+        if self.allowed_by(effect.class).is_some() || self.allowed_call(effect) || self.keeps_books(effect) {
+            return None;
+        }
+        Some(match self.allow.first() {
+            Some(first) => format!("not in allow (policy {}, {})", self.name, first.place),
+            None => format!("not in allow (policy {})", self.name),
+        })
+    }
+
+    fn unlisted_extension(&self, effect: &Effect) -> Option<String> {
+        if !effect.act.starts_with("CREATE EXTENSION") || self.allows_everything() {
+            return None;
+        }
+        let name = effect.object.as_ref().map_or("", |object| object.name.as_str());
+        match self.extensions.iter().any(|pattern| glob::matches(pattern, name)) {
+            true => None,
+            false => Some(format!("not in extensions (policy {})", self.name)),
+        }
+    }
+
+    fn allowed_call(&self, effect: &Effect) -> bool {
+        let Some(object) = effect.object.as_ref().filter(|object| object.kind == ObjectKind::Function) else {
+            return false;
+        };
+        let covered: fn(&str, &Object) -> bool = match effect.class {
+            Class::FunctionDangerous | Class::FunctionAdvisoryLock => scope::allows_everywhere,
+            _ => scope::allows,
+        };
+        is_function_class(effect.class) && find(&self.allow_functions, object, covered).is_some()
+    }
+
+    /// Whether it changes every row of a table that is listed for just that.
+    fn keeps_books(&self, effect: &Effect) -> bool {
+        let whole = matches!(effect.class, Class::DestroyDeleteAll | Class::DestroyUpdateAll | Class::DestroyTruncate);
+        let table = effect.object.as_ref().filter(|object| object.kind == ObjectKind::Relation);
+        whole && table.is_some_and(|table| self.bookkeeping.iter().any(|name| glob::matches(name, &table.name)))
+    }
+
+    /// Whether `allow` names exactly this class.
+    fn names(&self, class: Class) -> bool {
+        self.allow.iter().any(|rule| rule.pattern == class.name())
+    }
+}
+
+fn find<'r>(rules: &'r [Rule], object: &Object, covered: impl Fn(&str, &Object) -> bool) -> Option<&'r Rule> {
+    rules.iter().find(|rule| covered(&rule.pattern, object))
+}
+
+fn told(list: &str, rule: &Rule) -> String {
+    format!("{list} \"{}\" ({})", rule.pattern, rule.place)
+}
+
+/// Calls, as opposed to DDL on a function.
+fn is_call(class: Class) -> bool {
+    is_function_class(class) || matches!(class, Class::Procedure | Class::SessionPinned | Class::SessionSetting)
+}
+
+fn is_function_class(class: Class) -> bool {
+    matches!(
+        class,
+        Class::FunctionSafe | Class::FunctionVolatile | Class::FunctionAdvisoryLock | Class::FunctionDangerous
+    )
+}
+
+/// Whether the effect's object is a schema: `DROP SCHEMA`, `GRANT … ON SCHEMA`, `… IN SCHEMA` (but not `ALTER TYPE … SET SCHEMA`,
+/// whose object is the type).
+fn names_schema(effect: &Effect) -> bool {
+    let unqualified = effect.object.as_ref().is_some_and(|object| object.schema.is_none());
+    let act = effect.act.as_ref();
+    unqualified && (act.split(' ').nth(1) == Some("SCHEMA") || act.contains("IN SCHEMA") || act.contains("ON SCHEMA"))
+}

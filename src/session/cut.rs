@@ -1,0 +1,125 @@
+//! Limits on one statement's result and time: its server is asked to cancel it, and the client is told which limit it met.
+
+use bytes::BytesMut;
+
+use crate::wire::report::Report;
+
+use super::guard::AffectedCap;
+use super::locks::LockTimeout;
+use super::state::Session;
+
+/// Limits on what one statement may return.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caps {
+    /// Most rows of one statement's result.
+    pub result_rows: Option<u64>,
+    /// Most bytes of one statement's result.
+    pub result_bytes: Option<u64>,
+    /// Most rows that one transaction may change.
+    pub affected: Option<AffectedCap>,
+    /// Longest wait for a lock.
+    pub lock_timeout: Option<LockTimeout>,
+}
+
+/// A statement that is being cancelled.
+#[derive(Debug)]
+pub(super) struct Cut {
+    /// What the client is told in place of the server's error.
+    response: BytesMut,
+    /// Its rows are no longer shown, and if it ends before the cancel request arrives it still ends in an error.
+    hides: bool,
+    /// The client was told; nothing more is shown up to the next ReadyForQuery.
+    told: bool,
+}
+
+impl Session {
+    /// A new policy's limits apply from the next message on.
+    pub fn cap(&mut self, caps: Caps) {
+        self.caps = caps;
+    }
+
+    /// The statement that runs is about to be cancelled by the caller; its client is told `report`.
+    pub fn interrupt(&mut self, report: &Report) {
+        self.begin_cut(report, false);
+    }
+
+    /// The client is told `report` now, and nothing more of its batch.
+    pub(super) fn cut_off(&mut self, report: &Report) {
+        if !self.is_cut_off() {
+            report.write(&mut self.out.to_client);
+        }
+        self.cut = Some(Cut { response: BytesMut::new(), hides: true, told: true });
+    }
+
+    fn begin_cut(&mut self, report: &Report, hides: bool) {
+        if self.cut.is_none() {
+            let mut response = BytesMut::new();
+            report.write(&mut response);
+            self.cut = Some(Cut { response, hides, told: false });
+        }
+    }
+
+    /// Counts a row of a result that is shown. Gives whether it is still to be shown.
+    pub(super) fn row(&mut self, bytes: usize) -> bool {
+        self.progress.bytes += bytes as u64;
+        self.sent_rows += 1;
+        self.sent_bytes += bytes as u64;
+        let over = |sent: u64, cap: Option<u64>| cap.is_some_and(|cap| sent > cap);
+        if self.cut.is_none() {
+            let text = if over(self.sent_rows, self.caps.result_rows) {
+                format!("pgwarden: the result has more than {} rows", self.caps.result_rows.unwrap_or(0))
+            } else if over(self.sent_bytes, self.caps.result_bytes) {
+                format!("pgwarden: the result has more than {} bytes", self.caps.result_bytes.unwrap_or(0))
+            } else {
+                return true;
+            };
+            let report = Report::error("54000", text)
+                .detail("The policy limits what one statement may return; the rows up to there were sent, the rest was not.")
+                .hint("Ask for less: add WHERE or LIMIT.");
+            self.begin_cut(&report, true);
+            self.out.cancel = true;
+        }
+        !self.is_hiding()
+    }
+
+    /// Whether rows are withheld because a limit was met.
+    pub(super) fn is_hiding(&self) -> bool {
+        self.cut.as_ref().is_some_and(|cut| cut.hides || cut.told)
+    }
+
+    /// Whether the client was told of a limit and sees nothing more of its batch.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.cut.as_ref().is_some_and(|cut| cut.told)
+    }
+
+    /// The statement ended by itself before it could be cancelled: where its rows were withheld, that is an error all the same.
+    /// Gives whether its own end is still to be shown.
+    pub(super) fn ended_before_cut(&mut self) -> bool {
+        self.sent_rows = 0;
+        self.sent_bytes = 0;
+        match &mut self.cut {
+            Some(cut) if cut.hides && !cut.told => {
+                cut.told = true;
+                self.out.to_client.extend_from_slice(&cut.response);
+                false
+            }
+            Some(cut) => !cut.told,
+            None => true,
+        }
+    }
+
+    /// An error came: if it is the cancel request's doing, it is replaced. Gives whether the server's own is still to be shown.
+    pub(super) fn error_after_cut(&mut self, sqlstate: &str) -> bool {
+        self.sent_rows = 0;
+        self.sent_bytes = 0;
+        match &mut self.cut {
+            Some(cut) if !cut.told && (cut.hides || sqlstate == "57014") => {
+                cut.told = true;
+                self.out.to_client.extend_from_slice(&cut.response);
+                false
+            }
+            Some(cut) => !cut.told,
+            None => true,
+        }
+    }
+}

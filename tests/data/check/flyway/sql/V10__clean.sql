@@ -1,0 +1,2 @@
+DELETE FROM orders WHERE true;
+TRUNCATE customer, orders;

@@ -1,0 +1,17 @@
+create table t (id int primary key, v int);
+insert into t select n, n from generate_series(1, 100) n;
+create table u (id int, v int);
+insert into u select n, n from generate_series(1, 100) n;
+create table empty (id int, v int);
+create table parts (id int, v int) partition by range (id);
+create table parts_1 partition of parts for values from (0) to (51);
+create table parts_2 partition of parts for values from (51) to (1000);
+insert into parts select n, n from generate_series(1, 100) n;
+create view seen as select * from t;
+create function set_of(n int) returns setof int language sql as 'select generate_series(1, n)';
+create function pair(a int, b int) returns setof int language sql as 'select generate_series(1, 50)';
+create operator ### (leftarg = int, rightarg = int, function = pair);
+create procedure wipe() language plpgsql as 'begin delete from t; end';
+create procedure wipe_by_halves() language plpgsql as 'begin delete from t where id <= 8; commit; delete from t where id > 8; commit; end';
+create table checked (id int primary key deferrable initially deferred, v int);
+insert into checked values (1, 1), (2, 2);
