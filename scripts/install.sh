@@ -59,7 +59,11 @@ release_services() {
 has_libclang() {
     [ -n "${LIBCLANG_PATH:-}" ] && return 0
     for library in /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang-*.so* /usr/lib/libclang*.so*; do
-        [ -e "$library" ] && return 0
+        case "$library" in
+            # Clang's C++ interface, which other packages bring: not what the bindings are made with.
+            */libclang-cpp*) ;;
+            *) [ -e "$library" ] && return 0 ;;
+        esac
     done
     return 1
 }
