@@ -33,4 +33,5 @@ pub mod net;
 pub mod policy;
 pub mod session;
 pub mod sql;
+mod suggest;
 pub mod wire;

@@ -212,7 +212,12 @@ fn a_tail_torn_at_any_byte_is_cut_and_the_chain_goes_on() {
 /// Three segments (two compressed), signed and closed in order.
 fn made_log() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
-    let wanted = AuditSettings { segment_bytes: 6_000, ..settings(root.path()) };
+    fill_log(root.path());
+    root
+}
+
+fn fill_log(root: &Path) {
+    let wanted = AuditSettings { segment_bytes: 6_000, ..settings(root) };
     let audit = Audit::open(wanted).unwrap();
     for segments in 2..=3 {
         accept(&audit, (0..12).map(|n| format!("select {n} from orders")));
@@ -225,7 +230,6 @@ fn made_log() -> tempfile::TempDir {
         segment::list(audit.directory()).unwrap().iter().filter(|segment| segment.compressed).count() == 2
     });
     audit.close("test").unwrap();
-    root
 }
 
 type Lines = Vec<String>;
@@ -253,6 +257,69 @@ fn recompute(lines: &mut Lines, from: usize) {
         let hash = chain::hex(&chain::link(&previous, covered.as_bytes()));
         lines[index] = format!("{covered},\"hash\":\"{hash}\",\"mac\":\"{mac}\"}}");
     }
+}
+
+/// Makes a chain of its own out of lines of which some are gone; `last` is where the segment before ended.
+fn renumber(lines: &mut Lines, last: &mut Option<chain::Chain>) {
+    for line in lines.iter_mut() {
+        let before = last.unwrap_or(chain::Chain::START);
+        let (covered, mac, old) = {
+            let parsed = chain::Line::parse(line.as_bytes()).unwrap();
+            (String::from_utf8(parsed.covered.to_vec()).unwrap(), chain::hex(&parsed.mac), parsed.seq)
+        };
+        let seq = before.seq + 1;
+        let mut covered = covered.replacen(&format!("{{\"seq\":{old},"), &format!("{{\"seq\":{seq},"), 1);
+        if let Some(at) = covered.find("\"previous\":\"").filter(|_| covered.contains("\"event\":\"segment\"")) {
+            covered.replace_range(at + 12..at + 12 + 64, &chain::hex(&before.hash));
+        }
+        let hash = chain::link(&before.hash, covered.as_bytes());
+        *line = format!("{covered},\"hash\":\"{}\",\"mac\":\"{mac}\"}}", chain::hex(&hash));
+        *last = Some(chain::Chain { seq, hash });
+    }
+}
+
+/// Gives a segment the name of its first record.
+fn rename_to_first(root: &Path, index: usize) {
+    let segment = segment::list(&root.join("audit")).unwrap()[index].clone();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut segment.open().unwrap(), &mut line).unwrap();
+    let first = chain::Line::parse(line.trim_end().as_bytes()).unwrap().seq;
+    let name = segment::file_name(first) + if segment.compressed { ".zst" } else { "" };
+    std::fs::rename(&segment.path, segment.path.with_file_name(name)).unwrap();
+}
+
+#[test]
+fn what_only_looks_like_tampering_is_proved() {
+    let made = made_log();
+    // The same records, compressed otherwise.
+    rewrite(made.path(), 0, |_| {});
+    assert_eq!(prove(made.path()).unsigned, 0);
+    // On a copy elsewhere, with the public key alone.
+    let copied = tempfile::tempdir().unwrap();
+    copy(&made.path().join("audit"), &copied.path().join("elsewhere"));
+    let trust = Trust { public: outsider(made.path()).public, ..Trust::default() };
+    let proof = verify(&copied.path().join("elsewhere"), &trust, |_| {}).unwrap();
+    assert!(proof.ended_in_order && proof.head.is_none(), "it says that nothing vouches for the end: {proof:?}");
+}
+
+#[test]
+fn a_clock_set_back_and_signatures_taken_out_are_told() {
+    let killed = killed_log(&["select 1", "select 2", "select 3"]);
+    let shifted = |line: &str, time: &str| {
+        let at = line.find("\"time\":\"").unwrap() + 8;
+        format!("{}{time}{}", &line[..at], &line[at + 27..])
+    };
+    rewrite(killed.path(), 0, |lines| {
+        let last = lines.len() - 1;
+        lines[last - 1] = shifted(&lines[last - 1], "2099-01-01T00:00:00.000000Z");
+        lines[last] = shifted(&lines[last], "2098-01-01T00:00:00.000000Z");
+        recompute(lines, last - 1);
+    });
+    let proof = verify(&killed.path().join("audit"), &outsider(killed.path()), |_| {}).unwrap();
+    let notes: Vec<&str> = proof.notes.iter().map(|note| note.text.as_str()).collect();
+    assert!(notes.iter().any(|note| note.contains("set back by 31536000 s")), "{notes:?}");
+    assert!(proof.damaged && notes.iter().any(|note| note.contains("no signature covers")), "{notes:?}");
+    assert!(proof.unsigned == 3 && proof.unsigned_since.is_some());
 }
 
 #[test]
@@ -439,6 +506,104 @@ fn every_kind_of_tampering_is_named() {
                 let other = made_log();
                 std::fs::remove_dir_all(root.join("audit")).unwrap();
                 copy(&other.path().join("audit"), &root.join("audit"));
+            },
+            |fault| matches!(fault.what, Wrong::UnknownKey { .. }),
+            None,
+        ),
+        (
+            "the checkpoints cut out of the closed segments and the chain recomputed",
+            |root| {
+                let mut previous = None;
+                for index in 0..3 {
+                    rewrite(root, index, |lines| {
+                        lines.retain(|line| !line.contains("\"event\":\"checkpoint\""));
+                        renumber(lines, &mut previous);
+                    });
+                    rename_to_first(root, index);
+                }
+            },
+            |fault| matches!(fault.what, Wrong::Unsigned { after: 0 }) && fault.line == 1,
+            None,
+        ),
+        (
+            "a retention record that nobody signed",
+            |root| {
+                std::fs::remove_file(&segment::list(&root.join("audit")).unwrap()[0].path).unwrap();
+                rewrite(root, 1, |lines| {
+                    let heading: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
+                    let last = heading["seq"].as_u64().unwrap() - 1;
+                    let at = lines.iter().rposition(|line| line.contains("\"event\":\"statement\"")).unwrap();
+                    let line = chain::Line::parse(lines[at].as_bytes()).unwrap();
+                    let (seq, mac) = (line.seq, chain::hex(&line.mac));
+                    lines[at] = format!(
+                        "{{\"seq\":{seq},\"time\":\"2026-01-01T00:00:00.000000Z\",\"event\":\"retention\",\"id\":\"00000000001\",\"rule\":\"age 1s\",\"first\":1,\"last\":{last},\"last_hash\":{},\"segments\":1,\"hash\":\"{}\",\"mac\":\"{mac}\"}}",
+                        heading["previous"], "0".repeat(64)
+                    );
+                    recompute(lines, at);
+                });
+            },
+            |fault| matches!(fault.what, Wrong::Signature { .. }),
+            None,
+        ),
+        (
+            "a segment of another log that the same key signed",
+            |root| {
+                let other = tempfile::tempdir().unwrap();
+                for key in ["audit.key", "audit.pub"] {
+                    std::fs::copy(root.join(key), other.path().join(key)).unwrap();
+                }
+                fill_log(other.path());
+                let (ours, theirs) =
+                    (segment::list(&root.join("audit")).unwrap(), segment::list(&other.path().join("audit")).unwrap());
+                std::fs::copy(&theirs[0].path, &ours[0].path).unwrap();
+            },
+            |fault| matches!(fault.what, Wrong::Changed | Wrong::Removed { .. } | Wrong::Reordered { .. } | Wrong::Replaced),
+            None,
+        ),
+        (
+            "a forged plain segment beside the compressed one",
+            |root| {
+                let path = segment::list(&root.join("audit")).unwrap()[0].path.clone();
+                let mut text = String::new();
+                segment::list(&root.join("audit")).unwrap()[0].open().unwrap().read_to_string(&mut text).unwrap();
+                std::fs::write(path.with_extension(""), text.replace("select", "delete")).unwrap();
+            },
+            |fault| fault.what == Wrong::Changed,
+            None,
+        ),
+        (
+            "a frame added to a compressed segment",
+            |root| {
+                let path = segment::list(&root.join("audit")).unwrap()[0].path.clone();
+                let mut bytes = std::fs::read(&path).unwrap();
+                bytes.extend(zstd::encode_all(&b"{\"seq\":9}\n"[..], 3).unwrap());
+                std::fs::write(path, bytes).unwrap();
+            },
+            |fault| fault.what == Wrong::NotARecord,
+            None,
+        ),
+        (
+            "bytes behind a compressed segment's last frame",
+            |root| {
+                let path = segment::list(&root.join("audit")).unwrap()[0].path.clone();
+                let mut bytes = std::fs::read(&path).unwrap();
+                bytes.extend(b"more");
+                std::fs::write(path, bytes).unwrap();
+            },
+            |fault| fault.what == Wrong::NotARecord,
+            None,
+        ),
+        (
+            "a segment emptied",
+            |root| std::fs::write(&segment::list(&root.join("audit")).unwrap()[1].path, "").unwrap(),
+            |fault| matches!(fault.what, Wrong::NotARecord | Wrong::Removed { .. }),
+            None,
+        ),
+        (
+            "another public key in the place of the right one",
+            |root| {
+                let other = made_log();
+                std::fs::copy(other.path().join("audit.pub"), root.join("audit.pub")).unwrap();
             },
             |fault| matches!(fault.what, Wrong::UnknownKey { .. }),
             None,
@@ -1160,7 +1325,13 @@ fn every_event(id: AuditId) -> Vec<Event> {
     full.effects = effects(Class::Read, "SELECT", "orders");
     full.text = StatementJson::whole(b"\xff", Some("f"));
     full.name = Some("s1".into());
-    full.parameters = Some(ParametersJson::new([None, Some(b"1".as_slice()), Some(b"\xff".as_slice())]));
+    full.parameters = Some(ParametersJson::new(6, [
+        ParameterShown::Null,
+        ParameterShown::Text("1", None),
+        ParameterShown::Hex(b"\xff", 1),
+        ParameterShown::Hidden,
+        ParameterShown::Outline(Some("int4"), 4),
+    ]));
     full.grant = Some("g1".into());
     full.sqlstate = Some(SqlState(*b"42501"));
     let mut redacted = full.clone();

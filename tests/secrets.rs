@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use pgwarden::sql::secret_parameters::Secrets;
 use pgwarden::sql::secrets::redact;
 use proptest::prelude::*;
 
@@ -116,4 +117,63 @@ proptest! {
         let text = format!("{verb} {noun} a PASSWORD{gap}{literal}{tail}");
         prop_assert!(!redact(&text).contains(&secret), "{}", redact(&text));
     }
+}
+
+/// Which of a text's parameters are hidden: their numbers, or `all`.
+#[test]
+fn parameters() {
+    let rows: &[(&str, &str)] = &[
+        ("SELECT id, password FROM users WHERE email = $1", ""),
+        ("SELECT * FROM users WHERE email = $1 AND password = $2", "2"),
+        ("SELECT * FROM users WHERE $1 = password AND email = $2", "1"),
+        ("SELECT * FROM users WHERE password = crypt($1, password) AND id = $2", "1"),
+        ("SELECT crypt($1, gen_salt($2)), $3", "1 2"),
+        ("SELECT * FROM users WHERE lower(api_token) = lower($1) AND id = $2", "1"),
+        ("SELECT * FROM users WHERE token IN ($1, $2) OR id IN ($3)", "1 2 3"),
+        ("SELECT * FROM users WHERE token = ANY($1) LIMIT $2", "1"),
+        ("SELECT * FROM users WHERE (email, password) = ($1, $2)", "1 2"),
+        ("SELECT * FROM users WHERE meta ->> 'api_key' = $1", "1"),
+        ("SELECT * FROM users WHERE $1 = meta ->> 'api_key'", "1"),
+        ("INSERT INTO users (name, password) VALUES ($1, $2), (lower($3), md5($4)) RETURNING id", "2 4"),
+        ("INSERT INTO \"public\".\"User\" (\"email\",\"passwordHash\",\"name\") VALUES ($1,$2,$3)", "2"),
+        ("INSERT INTO users (name, password) SELECT $1, $2", "1 2"),
+        ("INSERT INTO users (id, name) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET password = $3, name = $4", "3"),
+        ("INSERT INTO api_tokens (id, value) VALUES ($1, $2)", "1 2"),
+        ("INSERT INTO auth.secrets VALUES ($1)", "1"),
+        ("SELECT * FROM api_tokens WHERE value = $1", "1"),
+        ("UPDATE users SET password = $1, name = $2 WHERE id = $3", "1"),
+        ("UPDATE users SET password = coalesce($1, password), n = $2", "1"),
+        ("UPDATE users SET (name, password) = ($1, $2)", "1 2"),
+        ("UPDATE users SET name = $1 WHERE id = $2", ""),
+        ("WITH x AS (INSERT INTO users (name, password) VALUES ($1, $2) RETURNING id) SELECT $3", "2"),
+        ("MERGE INTO users u USING (VALUES ($1, $2)) s(name, password) ON true WHEN MATCHED THEN DO NOTHING", "1 2"),
+        ("MERGE INTO users u USING s ON u.id = $1 WHEN NOT MATCHED THEN INSERT (id, password) VALUES ($2, $3)", "3"),
+        ("SELECT * FROM unnest($1::text[], $2::text[]) AS t(name, password)", "1 2"),
+        ("SELECT $1::text AS password, $2 AS name", "1"),
+        ("SELECT set_config('app.password', $1, true)", "1"),
+        ("SELECT set_config('request.jwt.claims', $1, true)", "1"),
+        ("SELECT set_config('app.name', $1, true)", ""),
+        ("SELECT set_config($1, $2, $3)", "1 2 3"),
+        ("SELECT set_config('app.' || $1, $2, true)", "1 2"),
+        ("SELECT dblink_connect($1)", "1"),
+        ("SELECT * FROM dblink($1, $2) AS t(a int) WHERE a = $3", "1 2"),
+        ("SELECT pgp_sym_decrypt(data, $1) FROM t WHERE id = $2", "1"),
+        ("SELECT login($1, $2)", "1 2"),
+        ("CALL reset(user_id => $1, password => $2)", "1 2"),
+        ("SELECT jsonb_build_object('name', $1, 'password', $2, 'x', $3)", "2 3"),
+        ("SELECT count(*) FILTER (WHERE token = $1) FROM t WHERE id = $2", "1"),
+        ("SELECT '$1 password', $1", "1"),
+        ("SELECT $1 -- password\n, $2", ""),
+        ("SELECT 'unterminated, $1", "all"),
+        ("SELECT * FROM orders WHERE id = $1 AND note LIKE '%x' || $2 ORDER BY $3", ""),
+    ];
+    for (sql, wanted) in rows {
+        let found = match pgwarden::sql::secret_parameters::parameters(sql) {
+            Secrets::All => "all".to_owned(),
+            Secrets::Some(numbers) => numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        };
+        assert_eq!(found, *wanted, "{sql}");
+    }
+    let deep = format!("SELECT {}$1{}", "(".repeat(100), ")".repeat(100));
+    assert_eq!(pgwarden::sql::secret_parameters::parameters(&deep), Secrets::All);
 }

@@ -13,6 +13,8 @@ use std::sync::atomic::Ordering;
 use axum::Router;
 use axum::extract;
 use axum::http::StatusCode;
+use axum::http::header::HOST;
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -120,6 +122,7 @@ pub async fn serve(listener: TcpListener, state: State, mut stop: watch::Receive
         .route("/readyz", get(ready::readyz))
         .nest("/api/v1", api::router(&state))
         .merge(console::routes())
+        .layer(axum::middleware::from_fn(addressed))
         .with_state(state)
         .into_make_service_with_connect_info::<Peer>();
     let stopped = async move {
@@ -129,6 +132,19 @@ pub async fn serve(listener: TcpListener, state: State, mut stop: watch::Receive
         tracing::error!(%error, "the admin listener ended");
     }
     chores.abort();
+}
+
+/// Refuses what a browser was led here to ask, by a name that is not this machine's ([`Peer::believes`]).
+async fn addressed(request: extract::Request, next: Next) -> Response {
+    let host = request.headers().get(HOST).map(|host| host.to_str().unwrap_or("?."));
+    let host = host.or_else(|| request.uri().host());
+    let peer = request.extensions().get::<extract::ConnectInfo<Peer>>().map(|info| info.0);
+    if peer.is_some_and(|peer| peer.believes(host)) {
+        return next.run(request).await;
+    }
+    let text = "In plaintext this address answers to localhost and to addresses alone, not to a name that could be anybody's. \
+                Behind a proxy on this machine, let the proxy send `Host: localhost`.\n";
+    (StatusCode::MISDIRECTED_REQUEST, text).into_response()
 }
 
 async fn healthz() -> &'static str {

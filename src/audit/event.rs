@@ -198,34 +198,89 @@ impl StatementJson {
     }
 }
 
+/// A bind parameter, as far as the record shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParameterShown<'a> {
+    /// NULL.
+    Null,
+    /// Text; where it is cut, how many bytes the value had.
+    Text(&'a str, Option<usize>),
+    /// The beginning of a value that is no text, and how many bytes it had.
+    Hex(&'a [u8], usize),
+    /// A secret.
+    Hidden,
+    /// The type, where it is known, and how many bytes the value had.
+    Outline(Option<&'static str>, usize),
+}
+
 /// Bind parameters as a JSON array, redacted by whoever makes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParametersJson(Arc<str>);
+pub struct ParametersJson {
+    array: Arc<str>,
+    /// How many there were, if not all are shown.
+    of: Option<u64>,
+}
 
 impl ParametersJson {
-    /// Renders parameters in order: `None` is NULL; bytes that are not UTF-8 become `{"base64": …}`.
-    pub fn new<'a>(parameters: impl IntoIterator<Item = Option<&'a [u8]>>) -> ParametersJson {
+    /// Renders parameters in order, out of `count` that there were.
+    pub fn new<'a>(count: usize, shown: impl IntoIterator<Item = ParameterShown<'a>>) -> ParametersJson {
         let mut out = vec![b'['];
-        for (index, parameter) in parameters.into_iter().enumerate() {
-            if index > 0 {
+        let mut number = 0;
+        for parameter in shown {
+            if number > 0 {
                 out.push(b',');
             }
-            match parameter.map(std::str::from_utf8) {
-                None => out.extend_from_slice(b"null"),
-                Some(Ok(text)) => json::string(&mut out, text),
-                Some(Err(_)) => base64_object(&mut out, parameter.unwrap_or_default()),
-            }
+            number += 1;
+            parameter.write(&mut out);
         }
         out.push(b']');
-        ParametersJson(text_of(out))
+        ParametersJson { array: text_of(out), of: (number < count).then_some(count as u64) }
+    }
+
+    fn write(&self, members: &mut Members<'_>) {
+        members.raw("parameters", &self.array);
+        if let Some(of) = self.of {
+            members.number("parameters_bound", of);
+        }
     }
 }
 
-fn base64_object(out: &mut Vec<u8>, bytes: &[u8]) {
-    use base64::Engine as _;
-    out.extend_from_slice(b"{\"base64\":\"");
-    out.extend_from_slice(base64::engine::general_purpose::STANDARD.encode(bytes).as_bytes());
-    out.extend_from_slice(b"\"}");
+impl ParameterShown<'_> {
+    fn write(self, out: &mut Vec<u8>) {
+        match self {
+            ParameterShown::Null => out.extend_from_slice(b"null"),
+            ParameterShown::Text(text, None) => json::string(out, text),
+            ParameterShown::Text(text, Some(length)) => {
+                out.extend_from_slice(b"{\"text\":");
+                json::string(out, text);
+                length_of(out, length);
+            }
+            ParameterShown::Hex(bytes, length) => {
+                out.extend_from_slice(b"{\"hex\":\"");
+                json::hex(out, bytes);
+                out.push(b'"');
+                length_of(out, length);
+            }
+            ParameterShown::Hidden => out.extend_from_slice(b"{\"hidden\":true}"),
+            ParameterShown::Outline(None, length) => {
+                out.extend_from_slice(b"{\"bytes\":");
+                json::number(out, length as u64);
+                out.push(b'}');
+            }
+            ParameterShown::Outline(Some(kind), length) => {
+                out.extend_from_slice(b"{\"type\":\"");
+                out.extend_from_slice(kind.as_bytes());
+                out.push(b'"');
+                length_of(out, length);
+            }
+        }
+    }
+}
+
+fn length_of(out: &mut Vec<u8>, length: usize) {
+    out.extend_from_slice(b",\"bytes\":");
+    json::number(out, length as u64);
+    out.push(b'}');
 }
 
 /// A command tag kept without an allocation; longer than 39 bytes, it is cut.
@@ -775,7 +830,7 @@ impl Statement {
         members.word("protocol", self.protocol.word());
         members.maybe("name", self.name.as_deref());
         if let Some(parameters) = &self.parameters {
-            members.raw("parameters", &parameters.0);
+            parameters.write(members);
         }
         if let Some(transaction) = self.transaction {
             members.number("transaction", transaction);

@@ -69,7 +69,12 @@ pub const FIELDS: &[FieldNote] = &[
     note("fingerprint", "statement, reads", "what statements that differ only in literals share"),
     note("protocol", "statement", "`simple` or `extended`"),
     note("name", "statement", "the prepared statement's name"),
-    note("parameters", "statement", "bind parameters: text, null, or `{\"base64\": …}`"),
+    note(
+        "parameters",
+        "statement",
+        "bind parameters in order, where they are recorded: text, null, `{text, bytes}` (cut), `{hex, bytes}` (no text), `{hidden}` (a secret), `{type, bytes}`",
+    ),
+    note("parameters_bound", "statement", "how many there were, when `parameters` has not all of them"),
     note("transaction", "statement, transaction", "number of the transaction within the session"),
     note("grant", "statement, grant", "the grant that was used, or is spoken of"),
     note("sqlstate", "statement, outcome", "SQLSTATE of the refusal, or of the server's error"),

@@ -7,8 +7,11 @@
 use jiff::civil::{Date, DateTime, Time, Weekday};
 use jiff::{SignedDuration, Span, Zoned};
 
+use super::event::{Protocol, Readers, TransactionState, Verdict};
 use super::time::Timestamp;
 use super::view::{EffectView, RecordView, Story};
+use crate::sql::Class;
+use crate::suggest::nearest;
 
 /// How a field's values compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -477,12 +480,56 @@ fn tokens(text: &str) -> Result<Vec<Token>, NotAFilter> {
         if let Some(after) = rest.strip_prefix('-').filter(|after| !after.starts_with(char::is_whitespace)) {
             (token.negated, rest) = (true, after);
         }
+        let bare = rest;
         rest = split_field(rest, &mut token);
         (token.value, rest) = split_value(rest)?;
         rest = rest.trim_start();
+        if token.field.is_none() && is_joining(bare, &token.value)? {
+            continue;
+        }
+        rest = token.take_words_of_time(rest);
         found.push(token);
     }
     Ok(found)
+}
+
+/// AND, OR and NOT as other searches have them: here all terms are to hold anyway.
+fn is_joining(rest: &str, value: &str) -> Result<bool, NotAFilter> {
+    let why = match value {
+        _ if rest.starts_with('"') => return Ok(false),
+        "AND" | "&&" => return Ok(true),
+        "OR" | "||" => "all terms are to hold: for either of two values write user:a,b (or quote \"OR\" to search for it)",
+        "NOT" => "write -term for what must not hold: -verdict:allow (or quote \"NOT\" to search for it)",
+        _ => return Ok(false),
+    };
+    Err(NotAFilter::of(why))
+}
+
+impl Token {
+    /// `since:last week` without quotes, and `since:2 hours ago`.
+    fn take_words_of_time<'a>(&mut self, rest: &'a str) -> &'a str {
+        let is_time = self.field.as_ref().is_some_and(|(name, _)| field_of(name).is_some_and(|field| field.kind() == Kind::Time));
+        let more = |value: &str| {
+            let goes_on = matches!(value, "last" | "this") || value.bytes().all(|byte| byte.is_ascii_digit());
+            is_time && !value.is_empty() && goes_on
+        };
+        let mut rest = rest;
+        let mut take = |value: &mut String, wanted: &dyn Fn(&str) -> bool| {
+            let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+            let (word, after) = rest.split_at(end);
+            if wanted(&word.to_lowercase()) {
+                *value = format!("{value} {word}");
+                rest = after.trim_start();
+            }
+        };
+        if more(&self.value.to_lowercase()) {
+            take(&mut self.value, &|word| matches!(word, "week" | "month" | "year") || weekday(word).is_some() || seconds_of(word).is_some());
+        }
+        if is_time && ago(&self.value.to_lowercase()).is_some() {
+            take(&mut self.value, &|word| word == "ago");
+        }
+        rest
+    }
 }
 
 /// Takes `name:`, `name>=` and so on off the front, if a field's name stands there.
@@ -490,6 +537,11 @@ fn split_field<'a>(rest: &'a str, token: &mut Token) -> &'a str {
     let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
     let (name, after) = rest.split_at(end);
     let after_colon = after.strip_prefix(':');
+    if let Some(value) = after.strip_prefix("!=").filter(|_| field_of(&name.to_ascii_lowercase()).is_some()) {
+        token.negated = !token.negated;
+        token.field = Some((name.to_ascii_lowercase(), Operator::Is));
+        return value;
+    }
     let operators =
         [(">=", Operator::AtLeast), ("<=", Operator::AtMost), (">", Operator::Above), ("<", Operator::Below)];
     let signed = after_colon.unwrap_or(after);
@@ -510,7 +562,7 @@ fn split_value(rest: &str) -> Result<(String, &str), NotAFilter> {
     let mut quoted = false;
     for (at, c) in rest.char_indices() {
         match c {
-            '"' => quoted = !quoted,
+            '"' | '“' | '”' | '„' => quoted = !quoted,
             c if c.is_whitespace() && !quoted => return Ok((value, rest.get(at..).unwrap_or_default())),
             c => value.push(c),
         }
@@ -523,8 +575,7 @@ fn term(token: Token, now: &Zoned) -> Result<Term, NotAFilter> {
     let Some((name, operator)) = token.field else {
         return Ok(Term { negated, test: Test::Free(token.value.to_lowercase()) });
     };
-    let field = Field::ALL.iter().copied().find(|field| field.names().contains(&name.as_str()));
-    let field = field.ok_or_else(|| unknown_field(&name))?;
+    let field = field_of(&name).ok_or_else(|| unknown_field(&name))?;
     if token.value.is_empty() {
         return Err(NotAFilter(format!("{name}: wants a value")));
     }
@@ -534,14 +585,61 @@ fn term(token: Token, now: &Zoned) -> Result<Term, NotAFilter> {
         _ if operator != Operator::Is => {
             return Err(NotAFilter(format!("{name} is not a number: write {name}:{}", token.value)));
         }
-        _ => Test::Text { field, any: token.value.to_lowercase().split(',').map(str::to_owned).collect() },
+        _ => {
+            let any: Vec<String> = token.value.to_lowercase().split(',').map(str::to_owned).collect();
+            any.iter().try_for_each(|value| check_word(field, &name, value))?;
+            Test::Text { field, any }
+        }
     };
     Ok(Term { negated, test })
 }
 
+fn field_of(name: &str) -> Option<Field> {
+    Field::ALL.iter().copied().find(|field| field.names().contains(&name))
+}
+
 fn unknown_field(name: &str) -> NotAFilter {
+    let every = Field::ALL.iter().flat_map(|field| field.names().iter().copied());
+    if let Some(near) = nearest(name, every) {
+        return NotAFilter(format!("there is no field {name}; did you mean {near}: ? (quote the word to search for it)"));
+    }
     let known: Vec<&str> = Field::ALL.iter().filter_map(|field| field.names().first().copied()).collect();
     NotAFilter(format!("there is no field {name}; there are {} (quote the word to search for it)", known.join(", ")))
+}
+
+/// The only words that a field can have, where there are such.
+fn words_of(field: Field) -> Vec<&'static str> {
+    match field {
+        Field::Verdict => Verdict::ALL.iter().map(|word| word.word()).collect(),
+        Field::Readers => Readers::ALL.iter().map(|word| word.word()).collect(),
+        Field::Protocol => Protocol::ALL.iter().map(|word| word.word()).collect(),
+        Field::State => TransactionState::ALL.iter().map(|word| word.word()).collect(),
+        Field::Endpoint => vec!["pooled", "direct", "replica"],
+        Field::Event => super::fields::EVENTS.iter().map(|(event, _)| *event).collect(),
+        Field::Effect => {
+            let names = Class::ALL.iter().map(|class| class.name());
+            let mut all: Vec<&str> = names.flat_map(|name| [name, name.split('.').next().unwrap_or(name)]).collect();
+            all.sort_unstable();
+            all.dedup();
+            all
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// A word that no record can have finds nothing and says nothing: better to say so. The beginning of one may still be being typed.
+fn check_word(field: Field, name: &str, value: &str) -> Result<(), NotAFilter> {
+    let words = words_of(field);
+    if words.is_empty() || value.is_empty() || value.contains('*') || words.iter().any(|word| word.starts_with(value)) {
+        return Ok(());
+    }
+    let like = match (field, value) {
+        (Field::Verdict, "denied" | "refused" | "rejected" | "blocked" | "refuse" | "no") => Some("deny"),
+        (Field::Verdict, "allowed" | "passed" | "ok" | "yes") => Some("allow"),
+        _ => nearest(value, words.iter().copied()),
+    };
+    let meant = like.map(|like| format!("; did you mean {name}:{like}?")).unwrap_or_default();
+    Err(NotAFilter(format!("no record has {name}:{value}{meant} There are {}", words.join(", "))))
 }
 
 fn numbers(field: Field, operator: Operator, value: &str) -> Result<Test, NotAFilter> {
@@ -597,7 +695,7 @@ fn quantity_words(kind: Kind) -> &'static str {
 fn moment(field: Field, value: &str, now: &Zoned) -> Result<Test, NotAFilter> {
     let (from, to) = span_of(value, now).ok_or_else(|| {
         NotAFilter(format!(
-            "{value} is not a time: write 2026-01-31, \"2026-01-31 13:30\", 13:30, today, yesterday, friday, 2h or 3d"
+            "{value} is not a time: write 2026-01-31, 2026-01, \"2026-01-31 13:30\", 13:30, today, yesterday, friday, last week, this month, 2h or 3d"
         ))
     })?;
     Ok(match field {
@@ -610,7 +708,11 @@ fn moment(field: Field, value: &str, now: &Zoned) -> Result<Test, NotAFilter> {
 
 /// The span that a time word means: a day has a beginning and an end, a moment begins and ends at once.
 fn span_of(value: &str, now: &Zoned) -> Option<(Timestamp, Timestamp)> {
-    let value = value.to_lowercase();
+    let value = value.to_lowercase().replace('_', " ");
+    if let Some((first, behind)) = days_of(&value, now.date()) {
+        let at = |day: Date| micros(&day.to_zoned(now.time_zone().clone()).ok()?);
+        return Some((at(first)?, at(behind)?));
+    }
     if let Some(day) = day_of(&value, now.date()) {
         let from = day.to_zoned(now.time_zone().clone()).ok()?;
         let to = day.tomorrow().ok()?.to_zoned(now.time_zone().clone()).ok()?;
@@ -624,11 +726,32 @@ fn micros(at: &Zoned) -> Option<Timestamp> {
     u64::try_from(at.timestamp().as_microsecond()).ok().map(Timestamp)
 }
 
+/// Stretches of several days: the first one, and the first one behind.
+fn days_of(value: &str, today: Date) -> Option<(Date, Date)> {
+    let first_of = |date: Date| date.first_of_month();
+    let monday = last(Weekday::Monday, today)?;
+    let add = |date: Date, span: Span| date.checked_add(span).ok();
+    match value {
+        "week" | "this week" => Some((monday, add(monday, Span::new().weeks(1))?)),
+        "last week" | "lastweek" => Some((add(monday, Span::new().weeks(-1))?, monday)),
+        "month" | "this month" => Some((first_of(today), add(first_of(today), Span::new().months(1))?)),
+        "last month" | "lastmonth" => Some((add(first_of(today), Span::new().months(-1))?, first_of(today))),
+        "year" | "this year" => Some((today.first_of_year(), add(today.first_of_year(), Span::new().years(1))?)),
+        "last year" => Some((add(today.first_of_year(), Span::new().years(-1))?, today.first_of_year())),
+        _ => {
+            let month = format!("{value}-01").parse::<Date>().ok().filter(|_| value.len() == 7)?;
+            Some((month, add(month, Span::new().months(1))?))
+        }
+    }
+}
+
 fn day_of(value: &str, today: Date) -> Option<Date> {
     match value {
         "today" => Some(today),
         "yesterday" => today.yesterday().ok(),
-        _ => weekday(value)
+        // The one before today, where a bare name may mean today.
+        _ if value.starts_with("last ") => last(weekday(value.strip_prefix("last ")?)?, today.yesterday().ok()?),
+        _ => weekday(value.strip_prefix("this ").unwrap_or(value))
             .and_then(|weekday| last(weekday, today))
             .or_else(|| value.parse::<Date>().ok().filter(|_| value.len() == 10)),
     }
@@ -669,19 +792,23 @@ fn moment_of(value: &str, now: &Zoned) -> Option<Zoned> {
     at.to_zoned(now.time_zone().clone()).ok()
 }
 
-/// `90s`, `30m`, `2h`, `3d`, `1w`.
+/// `90s`, `30m`, `2h`, `3d`, `1w`, `2 hours ago`.
 fn ago(value: &str) -> Option<SignedDuration> {
-    let unit = value.chars().last()?;
-    let count: i64 = value.strip_suffix(unit)?.parse().ok()?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        'w' => 604_800,
-        _ => return None,
-    };
+    let value = value.strip_suffix(" ago").unwrap_or(value);
+    let (count, unit) = value.split_at(value.find(|c: char| !c.is_ascii_digit())?);
+    let (count, seconds) = (count.parse::<i64>().ok()?, seconds_of(unit.trim_start())?);
     (0..1_000_000).contains(&count).then(|| SignedDuration::from_secs(count * seconds))
+}
+
+fn seconds_of(unit: &str) -> Option<i64> {
+    Some(match unit {
+        "s" | "sec" | "second" | "seconds" => 1,
+        "m" | "min" | "mins" | "minute" | "minutes" => 60,
+        "h" | "hour" | "hours" => 3_600,
+        "d" | "day" | "days" => 86_400,
+        "w" | "week" | "weeks" => 604_800,
+        _ => return None,
+    })
 }
 
 /// Whether search shows an event when nobody asks for kinds of events: not what only belongs to another record.
@@ -762,6 +889,20 @@ mod tests {
             "until:\"2026-01-31 00:31\"",
             "user:studio_reader verdict:deny effect:ddl.destructive table:orders since:friday \"bye\"",
             "-grant:*",
+            "user!=app",
+            "effect:DDL",
+            "user:studio_reader AND verdict:deny",
+            "“table orders”",
+            "since:\"last week\"",
+            "since:last week drop",
+            "since:lastweek",
+            "since:this week",
+            "on:\"this month\"",
+            "since:this year",
+            "since:last friday",
+            "on:2026-01",
+            "since:2 days ago drop",
+            "since:20hours",
         ];
         for filter in table {
             assert!(holds(filter, false), "{filter}");
@@ -785,9 +926,15 @@ mod tests {
         let table = [
             "user:studio",
             "-user:studio_reader",
+            "user!=studio_reader",
             "verdict:allow",
+            "verdict:den",
             "effect:dd",
             "effect:ddl.destructiv",
+            "on:last week",
+            "on:last saturday",
+            "on:last month",
+            "since:3 hours ago",
             "table:order",
             "table:orders.public",
             "grant:*",
@@ -811,7 +958,15 @@ mod tests {
     #[test]
     fn mistakes_are_explained() {
         let table = [
-            ("usr:x", "there is no field usr; there are user, role"),
+            ("usr:x", "there is no field usr; did you mean user: ?"),
+            ("quux:x", "there is no field quux; there are user, role"),
+            ("verdict:denied", "did you mean verdict:deny? There are allow, deny, observe"),
+            ("verdict:refused", "did you mean verdict:deny?"),
+            ("effect:ddl.destuctive", "did you mean effect:ddl.destructive?"),
+            ("event:statment", "did you mean event:statement?"),
+            ("state:commited", "did you mean state:committed?"),
+            ("user:a OR user:b", "write user:a,b"),
+            ("NOT user:a", "write -term"),
             ("user:", "wants a value"),
             ("user>5", "user is not a number"),
             ("rows:many", "many is not a number"),

@@ -46,6 +46,10 @@ pub struct Proof {
     pub signed_through: u64,
     /// Records after it, whose order and content no signature covers yet.
     pub unsigned: u64,
+    /// When the first of those happened.
+    pub unsigned_since: Option<String>,
+    /// The checkpoint known from elsewhere that the log contains; without one, a cut end would not be noticed.
+    pub head: Option<u64>,
     /// Bytes of an unfinished record at the very end.
     pub torn_bytes: u64,
     /// Whether the log ends with a signed stop.
@@ -116,6 +120,12 @@ pub enum Wrong {
     UnknownKey {
         /// The key's name.
         key: String,
+    },
+    /// A segment begins although nothing signs what comes before.
+    #[error("a new segment, but the one before does not end with its signature; checkpoints after record {after} were taken out")]
+    Unsigned {
+        /// The last valid checkpoint.
+        after: u64,
     },
     /// A segment does not begin as one.
     #[error("the segment does not begin with its heading, or its file name is not that of its first record")]
@@ -204,7 +214,14 @@ struct Check<'a> {
     removed: Option<(Fault, Chain)>,
     /// Signed later: (sequence number of the record, last removed, its hash).
     retentions: Vec<(u64, u64, String)>,
+    /// The latest time of any record since the clock was set back.
+    latest: Vec<u8>,
 }
+
+/// Signatures come every second. A longer time without one means that there were some.
+const UNSIGNED_SECONDS: u64 = 300;
+/// Records of several threads stand in the log a little out of their order; more than this is a clock that was set back.
+const SET_BACK_SECONDS: u64 = 60;
 
 impl<'a> Check<'a> {
     fn new(trust: &'a Trust) -> Check<'a> {
@@ -218,6 +235,7 @@ impl<'a> Check<'a> {
             line: 0,
             removed: None,
             retentions: Vec::new(),
+            latest: Vec::new(),
         }
     }
 
@@ -293,8 +311,31 @@ impl<'a> Check<'a> {
             return Err(self.fault(Wrong::Forged));
         }
         self.special(event, text, line, &before)?;
+        self.follow_clock(line, text);
         self.count(line);
         Ok(())
+    }
+
+    /// Times have one form, so their order is that of their bytes.
+    fn follow_clock(&mut self, line: &Line<'_>, text: &[u8]) {
+        let time = time_of(text);
+        if self.proof.signed_through == line.seq {
+            self.proof.unsigned_since = None;
+        } else if self.proof.unsigned_since.is_none() {
+            self.proof.unsigned_since = Some(String::from_utf8_lossy(time).into_owned());
+        }
+        if time >= self.latest.as_slice() {
+            self.latest.clear();
+            self.latest.extend_from_slice(time);
+            return;
+        }
+        let back = seconds_between(time, &self.latest);
+        if back > SET_BACK_SECONDS {
+            let (from, to) = (String::from_utf8_lossy(&self.latest), String::from_utf8_lossy(time));
+            let text = format!("the clock was set back by {back} s, from {from} to {to}");
+            self.proof.notes.push(Note { seq: line.seq, text });
+            self.latest = time.to_vec();
+        }
     }
 
     fn count(&mut self, line: &Line<'_>) {
@@ -319,6 +360,11 @@ impl<'a> Check<'a> {
                 self.removed = Some((self.fault(Wrong::Beginning { last: before.seq }), before));
                 self.chain = Some(before);
             }
+        }
+        let after = self.proof.signed_through;
+        let signed = self.chain.is_none_or(|chain| chain.seq == after || self.proof.records == 0);
+        if line.seq == self.expected() && !signed {
+            return Err(self.fault(Wrong::Unsigned { after }));
         }
         let named_so = line.seq == segment.first || line.seq != self.expected();
         if event == b"segment" && named_so { Ok(()) } else { Err(self.fault(Wrong::Heading)) }
@@ -397,10 +443,40 @@ impl<'a> Check<'a> {
             }
         }
         self.proof.last_hash = chain::hex(&chain.hash);
+        self.proof.head = self.trust.head.map(|head| head.seq);
+        self.doubt_unsigned();
         self.proof.unsigned =
             chain.seq.saturating_sub(self.proof.signed_through.max(self.proof.first.saturating_sub(1)));
         Ok(())
     }
+}
+
+impl Check<'_> {
+    /// The end of a log has no signature yet, but only the last moments of it.
+    fn doubt_unsigned(&mut self) {
+        let Some(since) = &self.proof.unsigned_since else { return };
+        let seconds = seconds_between(since.as_bytes(), &self.latest);
+        if seconds > UNSIGNED_SECONDS {
+            let text = format!(
+                "no signature covers the last {seconds} s, but one is made every second: they were taken out, or the clock was set forward"
+            );
+            self.proof.damaged = true;
+            self.proof.notes.push(Note { seq: self.proof.signed_through.saturating_add(1), text });
+        }
+    }
+}
+
+/// A record's time, which stands second.
+fn time_of(text: &[u8]) -> &[u8] {
+    const NAME: &[u8] = b",\"time\":\"";
+    let start = text.get(..60.min(text.len())).and_then(|head| memmem::find(head, NAME));
+    start.and_then(|start| text.get(start + NAME.len()..start + NAME.len() + 27)).unwrap_or_default()
+}
+
+fn seconds_between(first: &[u8], last: &[u8]) -> u64 {
+    let read = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<jiff::Timestamp>().ok();
+    let seconds = read(first).zip(read(last)).map(|(first, last)| last.duration_since(first).as_secs());
+    seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0)
 }
 
 fn unhex(digits: &str) -> Option<Hash> {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A record's fields. What a record has not is empty or `None`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -55,6 +55,9 @@ pub struct RecordView<'a> {
     pub protocol: Cow<'a, str>,
     #[serde(borrow)]
     pub name: Cow<'a, str>,
+    #[serde(borrow)]
+    pub parameters: Vec<ParameterView<'a>>,
+    pub parameters_bound: Option<u64>,
     pub transaction: Option<u64>,
     #[serde(borrow)]
     pub grant: Cow<'a, str>,
@@ -103,6 +106,71 @@ pub struct RecordView<'a> {
     pub lost: Option<u64>,
 }
 
+/// A bind parameter as the record shows it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+pub enum ParameterView<'a> {
+    /// NULL.
+    Null,
+    /// The value as text.
+    #[serde(borrow)]
+    Text(Cow<'a, str>),
+    /// A value that is cut, is no text, is hidden, or is not recorded.
+    Other(ParameterDetail<'a>),
+}
+
+/// What is shown of a parameter that is not shown as text alone.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct ParameterDetail<'a> {
+    /// The beginning of a text.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Cow<'a, str>>,
+    /// The beginning of a value that is no text, in hexadecimal digits.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub hex: Option<Cow<'a, str>>,
+    /// It is a secret.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
+    /// Its type.
+    #[serde(borrow, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Cow<'a, str>>,
+    /// How long the value was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+impl ParameterView<'_> {
+    /// What free text is looked for in.
+    pub fn words(&self) -> &str {
+        match self {
+            ParameterView::Text(text) => text,
+            ParameterView::Other(detail) => detail.text.as_deref().or(detail.hex.as_deref()).unwrap_or_default(),
+            ParameterView::Null => "",
+        }
+    }
+}
+
+/// For people: as SQL would write it, and in words what is missing.
+impl std::fmt::Display for ParameterView<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let detail = match self {
+            ParameterView::Null => return f.write_str("NULL"),
+            ParameterView::Text(text) => return write!(f, "'{}'", text.replace('\'', "''")),
+            ParameterView::Other(detail) => detail,
+        };
+        let bytes = detail.bytes.unwrap_or_default();
+        match (&detail.text, &detail.hex, &detail.kind) {
+            _ if detail.hidden => f.write_str("hidden: a secret"),
+            (Some(text), ..) => write!(f, "'{}…' (cut; {bytes} bytes)", text.replace('\'', "''")),
+            (_, Some(hex), _) if hex.len() as u64 == 2 * bytes => write!(f, "\\x{hex} ({bytes} bytes)"),
+            (_, Some(hex), _) => write!(f, "\\x{hex}… (cut; {bytes} bytes)"),
+            (_, _, Some(kind)) => write!(f, "not recorded: {kind}, {bytes} bytes"),
+            _ => write!(f, "not recorded: {bytes} bytes"),
+        }
+    }
+}
+
 /// One effect of a statement.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -127,12 +195,17 @@ impl<'a> RecordView<'a> {
         serde_json::from_slice(line).ok()
     }
 
-    /// What free text is looked for in, beside a statement's effects and application: a statement's text, and of other events
+    /// What free text is looked for in, beside a statement's effects and application: a statement's text and bind parameters, and of other events
     /// whatever a person wrote or is told, one to a line.
     pub fn words(&self, out: &mut String) {
         out.clear();
         if self.event == "statement" {
-            return out.push_str(&self.text);
+            out.push_str(&self.text);
+            for word in self.parameters.iter().map(ParameterView::words).filter(|word| !word.is_empty()) {
+                out.push('\n');
+                out.push_str(word);
+            }
+            return;
         }
         let single = [
             &self.user,

@@ -12,7 +12,7 @@ use super::kind::{NamedValues, Placed};
 use super::names;
 use super::role::RoleOptions;
 use super::schema::{DatabaseOptions, EnvironmentOptions, FileOptions, ReviewOptions, TokenOptions, UserOptions};
-use super::suggest::suggestion;
+use crate::suggest::suggestion;
 use super::{
     AuditSettings, Config, Database, EndpointKind, Environment, Expect, Listen, ReviewRule, RoleBinding, TlsFiles,
     Token, User, policies,
@@ -21,7 +21,7 @@ use crate::policy::{Policy, glob};
 
 /// Compiles the whole file. The result counts only if no error was noted.
 pub(super) fn config(options: FileOptions, folder: &Path, errors: &mut Errors) -> Config {
-    let policies = policies::compile(&options.policies, options.audit.statement_text, errors);
+    let policies = policies::compile(&options.policies, &options.audit, errors);
     names::check_ambiguity("database", options.databases.iter().map(|(name, _)| name), errors);
     names::check_ambiguity("environment", options.environments.iter().map(|(name, _)| name), errors);
     let environments = environments(&options.environments, &policies, errors);

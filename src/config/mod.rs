@@ -19,7 +19,6 @@ mod role;
 mod schema;
 mod secret;
 mod section;
-mod suggest;
 mod token;
 mod tree;
 mod units;
@@ -32,7 +31,7 @@ use std::sync::Arc;
 use crate::policy::Policy;
 use crate::sql;
 
-pub use crate::policy::StatementText;
+pub use crate::policy::{BindParameters, StatementText};
 pub use diff::summary_of_changes;
 pub use endpoint::Endpoint;
 pub use error::{ConfigError, ConfigErrors};

@@ -5,28 +5,28 @@ use std::sync::Arc;
 
 use super::error::{Errors, Place};
 use super::kind::{NamedValues, Placed};
-use super::schema::PolicyOptions;
-use super::suggest::suggestion;
-use crate::policy::{Policy, PolicyLimits, Recording, Rule, StatementText, covers};
+use super::schema::{AuditSettings, PolicyOptions};
+use crate::suggest::suggestion;
+use crate::policy::{BindParameters, Policy, PolicyLimits, Recording, Rule, StatementText, covers};
 use crate::sql::Class;
 
 /// Compiles every policy. One whose options were wrong exists by name, so that roles that name it are not told off.
 pub(super) fn compile(
     options: &NamedValues<Placed<PolicyOptions>>,
-    text: StatementText,
+    audit: &AuditSettings,
     errors: &mut Errors,
 ) -> BTreeMap<String, Arc<Policy>> {
     let compiled = options.iter().map(|(name, options)| {
         let policy = options.as_ref().map(|options| {
             check(&name.value, options, errors);
-            policy(&name.value, &options.value, text)
+            policy(&name.value, &options.value, audit)
         });
         (name.value.clone(), Arc::new(policy.unwrap_or_default()))
     });
     compiled.collect()
 }
 
-fn policy(name: &str, options: &PolicyOptions, text: StatementText) -> Policy {
+fn policy(name: &str, options: &PolicyOptions, audit: &AuditSettings) -> Policy {
     Policy {
         name: name.to_owned(),
         read_only: options.read_only,
@@ -38,7 +38,7 @@ fn policy(name: &str, options: &PolicyOptions, text: StatementText) -> Policy {
         deny_functions: rules(&options.functions.deny),
         allow_functions: rules(&options.functions.allow),
         extensions: options.extensions.iter().map(|extension| extension.value.clone()).collect(),
-        recording: Recording { text: options.statement_text.unwrap_or(text), counts_reads: options.record_reads },
+        recording: recording(options, audit),
         bookkeeping: options.bookkeeping.iter().map(|table| table.value.clone()).collect(),
         limits: PolicyLimits {
             statement_timeout: options.statement_timeout.flatten(),
@@ -51,6 +51,16 @@ fn policy(name: &str, options: &PolicyOptions, text: StatementText) -> Policy {
             max_affected_rows: options.max_affected_rows.flatten(),
         },
     }
+}
+
+/// What `[audit]` says of parameters is no leave to record values of statements whose literals are left out.
+fn recording(options: &PolicyOptions, audit: &AuditSettings) -> Recording {
+    let text = options.statement_text.unwrap_or(audit.statement_text);
+    let inherited = match text {
+        StatementText::Whole => audit.bind_parameters,
+        StatementText::Redacted | StatementText::Fingerprint => audit.bind_parameters.min(BindParameters::Redacted),
+    };
+    Recording { text, counts_reads: options.record_reads, parameters: options.bind_parameters.unwrap_or(inherited) }
 }
 
 fn rules(patterns: &[Placed<String>]) -> Vec<Rule> {

@@ -15,7 +15,7 @@ use super::role::{RoleOptions, RoleValue};
 use super::section::section;
 use super::token::TokenHash;
 use super::verifier::Verifier;
-use super::{ConsoleRole, EndpointKind, LogFormat, StatementText, WhenUnwritable};
+use super::{BindParameters, ConsoleRole, EndpointKind, LogFormat, StatementText, WhenUnwritable};
 
 section! {
     /// The configuration file.
@@ -85,6 +85,10 @@ section! {
         /// How much of a statement's text is recorded, where its policy does not say: all of it, all but its literals and comments, or
         /// its fingerprint only. Passwords are always removed.
         statement_text: StatementText = Choice(STATEMENT_TEXTS), default("whole");
+        /// How much of bind parameters is recorded, where a policy does not say: nothing, their types and lengths, or their values. Values are
+        /// the data itself, and an application binds its users' passwords like anything else, so none are recorded unless asked for; those
+        /// that the text says are secrets are hidden even then ([audit.md](audit.md)).
+        bind_parameters: BindParameters = Choice(BIND_PARAMETERS), default("none");
         /// Closed segments whose newest record is older than this are removed. The log says what was removed.
         retention_age: Option<Duration> = Time { least: Duration::from_secs(1), most: Duration::from_secs(100 * 366 * 86_400) }, optional;
         /// The oldest closed segments are removed while all closed ones together are larger than this (compressed).
@@ -254,6 +258,9 @@ section! {
         extensions: Vec<Placed<String>> = List(At(Words("extension names"))), empty;
         /// How much of a statement's text is recorded: `[audit] statement_text` if left out.
         statement_text: Option<StatementText> = Choice(STATEMENT_TEXTS), optional;
+        /// How much of bind parameters is recorded: `[audit] bind_parameters` if left out, but no values where `statement_text` is not
+        /// `whole`.
+        bind_parameters: Option<BindParameters> = Choice(BIND_PARAMETERS), optional;
         /// How reads that succeed are recorded: each one, or, for users with `person = false`, the first of each fingerprint, session
         /// and minute, and the others as a count. Writes, DDL, refusals and whatever people do are always recorded one by one.
         record_reads: bool = Choice(&[("each", false), ("counted", true)]), default("each");
@@ -322,6 +329,9 @@ const STATEMENT_TEXTS: &[(&str, StatementText)] = &[
     ("redacted", StatementText::Redacted),
     ("fingerprint", StatementText::Fingerprint),
 ];
+
+const BIND_PARAMETERS: &[(&str, BindParameters)] =
+    &[("none", BindParameters::None), ("redacted", BindParameters::Redacted), ("whole", BindParameters::Whole)];
 
 impl ConsoleRole {
     const WORDS: &'static [(&'static str, ConsoleRole)] =

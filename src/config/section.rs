@@ -2,7 +2,7 @@
 
 use super::error::{Errors, Place};
 use super::kind::{Kind, Nested};
-use super::suggest::suggestion;
+use crate::suggest::suggestion;
 use super::tree::{Node, Table, Text, Value};
 
 /// An option as the reference shows it.

@@ -1,8 +1,9 @@
 //! A statement's text, judged: what every room after the door needs to know of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::audit::{EffectsJson, Readers, StatementJson};
+use crate::sql::secret_parameters::{self, Secrets};
 use crate::sql::{Class, Movement, Statement};
 
 /// A text judged under one policy at one generation. Shared between sessions by the verdict cache.
@@ -42,6 +43,8 @@ pub struct Judgement {
     pub may_set: bool,
     /// Counts it in the metrics, by what was decided.
     pub counters: Counters,
+    /// Which of its parameters are secrets; looked for when parameters are first recorded.
+    pub(super) secret_parameters: OnceLock<Secrets>,
 }
 
 /// Counters of a judgement, registered once.
@@ -77,6 +80,11 @@ pub struct Refusal {
 }
 
 impl Judgement {
+    /// Which of its parameters are secrets.
+    pub fn secret_parameters(&self) -> &Secrets {
+        self.secret_parameters.get_or_init(|| secret_parameters::parameters(&self.text))
+    }
+
     /// The movement of a text of exactly one statement, as Parse accepts them.
     pub fn movement(&self) -> &Movement {
         match self.statements.as_slice() {

@@ -277,6 +277,7 @@ impl Scope {
             is_read,
             class,
             may_set,
+            secret_parameters: OnceLock::new(),
         }
     }
 

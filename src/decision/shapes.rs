@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
@@ -138,6 +138,7 @@ impl Judgement {
             class: self.class,
             may_set: self.may_set,
             counters: self.counters.clone(),
+            secret_parameters: OnceLock::new(),
         }
     }
 }

@@ -184,6 +184,7 @@ impl Driver {
     pub fn new(parts: Parts) -> Driver {
         let mut session = parts.session;
         session.cap(caps(&parts.scope));
+        session.record_parameters(parts.scope.policy().recording.parameters);
         Driver {
             client: parts.client.0,
             server: parts.server.0,
@@ -319,7 +320,7 @@ impl Driver {
         let available = rest.len().min(header.message_bytes());
         let bytes = rest.get(..available).unwrap_or_default();
         let body = bytes.get(HEADER_BYTES..).unwrap_or_default();
-        if available < header.message_bytes() && !in_pieces(header, body) {
+        if available < header.message_bytes() && !in_pieces(header, body, self.session.wants_of_bind()) {
             return Ok(Step::Wait);
         }
         self.take(header, bytes, body, ready)
@@ -461,6 +462,7 @@ impl Driver {
                 let scope = admission.scope;
                 self.session.hold_read_only(scope.policy().holds_read_only());
                 self.session.cap(caps(&scope));
+                self.session.record_parameters(scope.policy().recording.parameters);
                 self.timers.limits(&scope.policy().limits);
                 self.scope = scope;
                 Ok(())
@@ -761,11 +763,11 @@ fn fault(fault: Fault) -> End {
     protocol_violation(fault.to_string())
 }
 
-/// Whether a message may be taken before all of it is there.
-fn in_pieces(header: Header, body: &[u8]) -> bool {
+/// Whether a message may be taken before all of it is there; of a Bind, so much is wanted.
+fn in_pieces(header: Header, body: &[u8], of_bind: usize) -> bool {
     match header.tag {
         tag::COPY_DATA => true,
-        tag::BIND => header.body_bytes > PIECES_BYTES && frontend::bind(body).is_some(),
+        tag::BIND => body.len() >= of_bind && header.body_bytes > PIECES_BYTES && frontend::bind(body).is_some(),
         _ => false,
     }
 }

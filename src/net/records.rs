@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use crate::audit::counts::Counted;
 use crate::audit::{
-    self, Audit, AuditId, Desk, Protocol, Record, Round, SessionEnd, SessionFields, SqlState, Tag, TransactionState,
+    self, Audit, AuditId, Desk, ParameterShown, ParametersJson, Protocol, Record, Round, SessionEnd, SessionFields, SqlState, Tag, TransactionState,
     Tray, Verdict,
 };
 use crate::decision::{Judgement, Scope};
-use crate::session::{Event, Kind, Outcome, RecordIds, Refused};
+use crate::session::{Event, Kind, Outcome, Parameter, Parameters, RecordIds, Refused};
 use crate::wire::report::Report;
 
 use super::control::Control;
@@ -99,7 +99,7 @@ impl Recorder {
         let mut tray = desk.tray();
         for event in events.drain(..) {
             match event {
-                Event::Statement { record, kind, judgement, refused, transaction } => {
+                Event::Statement { record, kind, judgement, refused, transaction, parameters } => {
                     end.statements += 1;
                     end.denied += u64::from(refused.is_some());
                     let told = judgement.unwrap_or_else(|| scope.untold());
@@ -119,7 +119,8 @@ impl Recorder {
                         forwarded.push_back((record, now));
                         continue;
                     }
-                    let statement = statement(scope, kind, &told, refused, transaction);
+                    let mut statement = statement(scope, kind, &told, refused, transaction);
+                    statement.parameters = parameters.as_deref().map(self::parameters);
                     let event = audit::Event::Statement(statement);
                     tray.hand_in(&Record::new(AuditId(record), Some(fields.clone()), event));
                     forwarded.push_back((record, now));
@@ -218,6 +219,16 @@ fn statement(
         grant: None,
         sqlstate: refused.map(|refused| sqlstate(&refused.sqlstate)),
     }
+}
+
+fn parameters(bound: &Parameters) -> ParametersJson {
+    ParametersJson::new(bound.count, bound.shown.iter().map(|parameter| match parameter {
+        Parameter::Null => ParameterShown::Null,
+        Parameter::Text(text, length) => ParameterShown::Text(text, *length),
+        Parameter::Hex(bytes, length) => ParameterShown::Hex(bytes, *length),
+        Parameter::Hidden => ParameterShown::Hidden,
+        Parameter::Outline(kind, length) => ParameterShown::Outline(*kind, *length),
+    }))
 }
 
 fn outcome(

@@ -59,6 +59,20 @@ pub struct Recording {
     pub text: StatementText,
     /// Whether reads that are not a person's are counted, beyond the first of a fingerprint, session and minute.
     pub counts_reads: bool,
+    /// How much of bind parameters.
+    pub parameters: BindParameters,
+}
+
+/// How much of a statement's bind parameters is recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BindParameters {
+    /// Nothing.
+    #[default]
+    None,
+    /// Their types and lengths.
+    Redacted,
+    /// Their values, save those that the text says are secrets.
+    Whole,
 }
 
 /// How much of a statement's text is recorded.

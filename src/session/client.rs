@@ -14,6 +14,7 @@ use super::guard::{Own, Watch};
 use super::hold::{self, Slot, is_control};
 use super::hold_text;
 use super::names::{Portal, Prepared, Undo};
+use super::parameters::Parameters;
 use super::pending::{Ask, Believed, Pending, Query, Sync, UnnamedEnd};
 use super::state::{Event, Kind, Session, Skip};
 
@@ -404,7 +405,8 @@ impl Session {
             Movement::Prepare { name, .. } => {
                 unreserved(name.as_bytes())?;
                 self.room_for_statement(0)?;
-                let prepared = Prepared { judgement: Arc::clone(judgement), parse: None, epoch: self.epoch };
+                let prepared =
+                    Prepared { judgement: Arc::clone(judgement), parse: None, epoch: self.epoch, types: None };
                 Ok(vec![self.names.put_statement(key(name), Some(Arc::new(prepared)))])
             }
             Movement::Execute { name } => {
@@ -419,7 +421,7 @@ impl Session {
             Movement::Declare { name, hold } => {
                 unreserved(name.as_bytes())?;
                 self.room_for_portal()?;
-                let portal = self.portal(judgement, *hold);
+                let portal = self.portal(judgement, *hold, None);
                 Ok(vec![self.names.put_portal(key(name), Some(portal))])
             }
             Movement::Fetch { name } => self.usable_cursor(name.as_bytes()).map(|()| Vec::new()),
@@ -445,8 +447,9 @@ impl Session {
         }
     }
 
-    fn portal(&self, judgement: &Arc<Judgement>, hold: bool) -> Arc<Portal> {
-        Arc::new(Portal { judgement: Arc::clone(judgement), hold, epoch: self.epoch, made_at: self.syncs_sent })
+    fn portal(&self, judgement: &Arc<Judgement>, hold: bool, parameters: Option<Arc<Parameters>>) -> Arc<Portal> {
+        let judgement = Arc::clone(judgement);
+        Arc::new(Portal { judgement, hold, epoch: self.epoch, made_at: self.syncs_sent, parameters })
     }
 
     fn room_for_statement(&self, bytes: usize) -> Result<(), Report> {
@@ -524,7 +527,7 @@ impl Session {
         self.before_locking(&judgement);
         self.clear_name(name);
         let parse = self.settings.pooled.then(|| Bytes::copy_from_slice(body));
-        let prepared = Arc::new(Prepared { judgement, parse, epoch: self.epoch });
+        let prepared = Arc::new(Prepared { judgement, parse, epoch: self.epoch, types: self.types(body) });
         let undo = self.names.put_statement(Bytes::copy_from_slice(name), Some(prepared));
         self.queue.push(Pending::shown(Ask::Parse).with_undo(undo));
         self.forward(bytes)
@@ -566,18 +569,22 @@ impl Session {
             return self.native_error(Kind::Bind, None, no_statement(statement));
         };
         let judgement = Arc::clone(&prepared.judgement);
+        let parameters = self.parameters(&judgement, prepared.types.as_deref(), bytes);
         if let Some(denied) = &judgement.refusal {
             self.refuse_judged(Kind::Bind, Arc::clone(&judgement), denied);
+            self.tell_parameters(parameters);
             return Taken::Dropped;
         }
         if let Err(report) = unreserved(portal).and_then(|()| self.room_for_portal()) {
-            return self.native_error(Kind::Bind, Some(judgement), report);
+            self.native_error(Kind::Bind, Some(judgement), report);
+            self.tell_parameters(parameters);
+            return Taken::Dropped;
         }
         self.batch_open = true;
         self.hold(judgement.movement(), Slot::Named);
         self.before_locking(&judgement);
         self.bring_here(statement);
-        let bound = self.portal(&judgement, false);
+        let bound = self.portal(&judgement, false, parameters);
         let undo = self.names.put_portal(Bytes::copy_from_slice(portal), Some(bound));
         self.queue.push(Pending::shown(Ask::Bind).with_undo(undo));
         self.forward(bytes)
@@ -596,10 +603,12 @@ impl Session {
             }
         }
         self.batch_open = true;
+        let mut types = None;
         if target == Target::Statement {
             self.bring_here(name);
+            types = self.names.statement(name).and_then(|prepared| prepared.types.clone());
         }
-        self.queue.push(Pending::shown(Ask::Describe));
+        self.queue.push(Pending { types, ..Pending::shown(Ask::Describe) });
         self.forward(bytes)
     }
 
@@ -620,10 +629,16 @@ impl Session {
     }
 
     fn execute(&mut self, portal: &[u8], max_rows: i32, bytes: &[u8]) -> Taken {
-        let judgement = match self.usable_portal(portal) {
-            Ok(found) => Arc::clone(&found.judgement),
+        let found = match self.usable_portal(portal) {
+            Ok(found) => found,
             Err(report) => return self.native_error(Kind::Execute, None, report),
         };
+        let taken = self.execute_judged(portal, max_rows, Arc::clone(&found.judgement), bytes);
+        self.tell_parameters(found.parameters.clone());
+        taken
+    }
+
+    fn execute_judged(&mut self, portal: &[u8], max_rows: i32, judgement: Arc<Judgement>, bytes: &[u8]) -> Taken {
         if let Some(denied) = &judgement.refusal {
             self.refuse_judged(Kind::Execute, Arc::clone(&judgement), denied);
             return Taken::Dropped;
@@ -728,6 +743,7 @@ impl Session {
             judgement: Some(Arc::clone(judgement)),
             refused: None,
             transaction: self.transaction,
+            parameters: None,
         });
         (record, self.transaction)
     }

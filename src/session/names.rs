@@ -10,6 +10,8 @@ use bytes::Bytes;
 
 use crate::decision::Judgement;
 
+use super::parameters::{Parameters, Types};
+
 /// A prepared statement.
 #[derive(Clone, Debug)]
 pub struct Prepared {
@@ -19,6 +21,8 @@ pub struct Prepared {
     pub parse: Option<Bytes>,
     /// The stretch of one server connection in which it is known to exist there.
     pub epoch: u64,
+    /// The types of its parameters, where they will be recorded.
+    pub types: Option<Arc<Types>>,
 }
 
 impl Prepared {
@@ -38,6 +42,8 @@ pub struct Portal {
     pub epoch: u64,
     /// How many batches had been sent when it was made; it dies with the transaction of the next.
     pub made_at: u64,
+    /// What is recorded of the parameters it was bound with.
+    pub parameters: Option<Arc<Parameters>>,
 }
 
 /// A change to be taken back when the server did not do what was asked.

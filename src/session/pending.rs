@@ -9,6 +9,7 @@ use crate::decision::Judgement;
 
 use super::guard::{Own, Watch};
 use super::names::{Key, Undo};
+use super::parameters::Types;
 
 /// One answer to come.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct Pending {
     pub notices: Option<Arc<Judgement>>,
     /// What a limit on affected rows wants of the answer; only where there is one.
     pub watch: Option<Box<Watch>>,
+    /// The types that a ParameterDescription is to fill in.
+    pub types: Option<Arc<Types>>,
 }
 
 /// The unnamed statement ends with a message, whether or not that message fails.
@@ -52,6 +55,7 @@ impl Pending {
             unnamed: None,
             notices: None,
             watch: None,
+            types: None,
         }
     }
 

@@ -49,6 +49,7 @@ impl Session {
             judgement,
             refused: Some(Refused { sqlstate: report.sqlstate.to_string(), message: report.message.clone(), rule }),
             transaction: self.transaction,
+            parameters: None,
         });
         match kind {
             Kind::Simple | Kind::FunctionCall => self.refuse_simple(&report, record),

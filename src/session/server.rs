@@ -59,7 +59,7 @@ impl Session {
                 Peek::Bad => return Err(ServerFault::Malformed(rest.first().copied().unwrap_or(0))),
                 Peek::Header(header) => header,
             };
-            if passes_in_pieces(header.tag) && !self.counts_rows(header.tag) {
+            if passes_in_pieces(header.tag) && !self.counts_rows(header.tag) && !self.learns_types(header.tag) {
                 let shown = self.streamed(header)?;
                 self.passing.left = header.message_bytes();
                 self.passing.shown = shown;
@@ -135,9 +135,25 @@ impl Session {
                 self.count_row(backend::first_column(body));
                 Ok(false)
             }
+            tag::PARAMETER_DESCRIPTION => self.described(body),
             tag::COPY_IN => self.copy_begins(tag, true),
             tag::COPY_OUT => self.copy_begins(tag, false),
             other => Err(ServerFault::Unexpected(other)),
+        }
+    }
+
+    /// Whether a message tells types that records want to know.
+    fn learns_types(&mut self, tag: u8) -> bool {
+        tag == tag::PARAMETER_DESCRIPTION && self.queue.front().is_some_and(|front| front.types.is_some())
+    }
+
+    fn described(&mut self, body: &[u8]) -> Result<bool, ServerFault> {
+        match self.queue.front() {
+            Some(Pending { ask: Ask::Describe, types: Some(types), shown, .. }) => {
+                types.describe(body);
+                Ok(*shown)
+            }
+            _ => Err(ServerFault::Unexpected(tag::PARAMETER_DESCRIPTION)),
         }
     }
 

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use crate::decision::Judgement;
+use crate::policy::BindParameters;
 use crate::wire::backend::Status;
 
 use super::names::Names;
+use super::parameters::Parameters;
 use super::pending::{Believed, Queue};
 
 /// Upper bounds on what one session may hold.
@@ -91,6 +93,8 @@ pub enum Event {
         refused: Option<Refused>,
         /// The session's transaction that it belongs to.
         transaction: u64,
+        /// Its bind parameters, as far as policy wants them recorded.
+        parameters: Option<Arc<Parameters>>,
     },
     /// A statement's outcome.
     Outcome(Outcome),
@@ -178,6 +182,8 @@ pub(super) struct Passing {
 pub struct Session {
     pub(super) settings: Settings,
     pub(super) read_only: bool,
+    /// How much of bind parameters is recorded.
+    pub(super) recorded: BindParameters,
     pub(super) names: Names,
     pub(super) queue: Queue,
     pub(super) believed: Believed,
@@ -222,6 +228,7 @@ impl Session {
         Session {
             settings,
             read_only,
+            recorded: BindParameters::None,
             names: Names::default(),
             queue: Queue::default(),
             believed: Believed::Idle,

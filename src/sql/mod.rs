@@ -16,6 +16,7 @@ pub mod reading;
 pub mod reference;
 pub mod scan;
 pub mod script;
+pub mod secret_parameters;
 pub mod secrets;
 pub mod settings;
 pub mod shape;

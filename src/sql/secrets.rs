@@ -17,6 +17,18 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     redact_within(text, DEEPEST)
 }
 
+/// A value that was bound as a parameter, without the secrets in it: behind `password`, in connection strings and URLs.
+pub fn redact_value(value: &str) -> Cow<'_, str> {
+    if !may_hold_secrets(value) {
+        return Cow::Borrowed(value);
+    }
+    let cleaned = without_conninfo(value).map_or(Cow::Borrowed(value), Cow::Owned);
+    match without_urls(&cleaned) {
+        Cow::Owned(cleaned) => Cow::Owned(cleaned),
+        Cow::Borrowed(_) => cleaned,
+    }
+}
+
 fn redact_within(text: &str, depth: usize) -> Cow<'_, str> {
     if !may_hold_secrets(text) {
         return Cow::Borrowed(text);

@@ -6,9 +6,11 @@
 //! May not name: `tokio`, `sql`, `policy`, `session`, `net`, `audit`, `config`.
 
 pub mod backend;
+pub mod bind;
 pub mod frontend;
 pub mod report;
 pub mod startup;
+pub mod value;
 pub mod write;
 
 /// Bytes of a message's header: the type byte and the four-byte length, which counts itself but not the type byte.

@@ -20,7 +20,7 @@ use crate::audit::index::IndexError;
 use crate::audit::keys::PublicKey;
 use crate::audit::query::{Found, Neighbourhood};
 use crate::audit::search::Entry;
-use crate::audit::view::{EffectView, RecordView, Story};
+use crate::audit::view::{EffectView, ParameterView, RecordView, Story};
 use crate::audit::{AuditId, Timestamp};
 use crate::decision::marks::Mark as Seen;
 
@@ -129,6 +129,7 @@ fn statement(seen: &[Seen], record: &RecordView<'_>) -> Markup {
                         a href={ "/audit/" (record.id) "/text" } { "All of it, as plain text" } }
                 }
             }
+            (parameters(record))
         }
         section.card {
             h2 { "What it does" }
@@ -145,6 +146,27 @@ fn statement(seen: &[Seen], record: &RecordView<'_>) -> Markup {
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// What its parameters were bound to, as far as that is recorded.
+fn parameters(record: &RecordView<'_>) -> Markup {
+    html! {
+        @if !record.parameters.is_empty() {
+            h3 { "Bound parameters" }
+            dl.facts.bound {
+                @for (number, parameter) in (1..).zip(&record.parameters) {
+                    dt { "$" (number) }
+                    dd { @match parameter {
+                        ParameterView::Null | ParameterView::Text(_) => code { (OneLine(&parameter.to_string(), 2_000)) },
+                        ParameterView::Other(_) => span.soft { (OneLine(&parameter.to_string(), 2_000)) },
+                    } }
+                }
+            }
+            @if let Some(bound) = record.parameters_bound {
+                p.note { "These are the first " (count(record.parameters.len() as u64)) " of " (count(bound)) "." }
             }
         }
     }

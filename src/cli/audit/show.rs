@@ -88,6 +88,12 @@ impl Story {
         if !record.text.is_empty() {
             writeln!(out, "\n{}\n", indented(&safe_lines(&record.text)))?;
         }
+        for (number, parameter) in (1..).zip(&record.parameters) {
+            writeln!(out, "  {:<12} {}", format!("${number}"), one_line(&parameter.to_string()))?;
+        }
+        if let Some(bound) = record.parameters_bound {
+            writeln!(out, "  {:<12} {} of {bound} parameters are shown", "", record.parameters.len())?;
+        }
         self.print_rest(place, &mut out)?;
         writeln!(out, "  {:<12} record {} of the chain: {}, line {}", "place", record.seq, self.place, self.number)
     }

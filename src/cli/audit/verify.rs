@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Place;
-use super::print::{Ink, count, one_line};
+use super::print::{Ink, count, local_time, one_line};
 use crate::audit::default_key;
 use crate::audit::keys::{Keys, PublicKey};
 use crate::audit::verify::{Fault, NoProof, Proof, Trust, verify};
@@ -74,9 +74,20 @@ impl Verify {
             Some(path) => {
                 Some(Trust::head_of(path).ok_or_else(|| anyhow::anyhow!("{} holds no checkpoint", path.display()))?)
             }
-            None => Trust::head_of(&beside.with_extension("head")),
+            None => beside_head(&beside.with_extension("head"))?,
         };
         Ok(Trust { public, private, head })
+    }
+}
+
+/// The checkpoint that lies beside the directory. One that is there and does not read is no reason to go without.
+fn beside_head(path: &std::path::Path) -> anyhow::Result<Option<crate::audit::chain::Chain>> {
+    match Trust::head_of(path) {
+        None if path.exists() => Err(anyhow::anyhow!(
+            "{} holds no checkpoint: it was changed, or cut. Give one known from elsewhere with --head, or remove the file",
+            path.display()
+        )),
+        head => Ok(head),
     }
 }
 
@@ -92,7 +103,11 @@ fn proved(place: &Place, proof: &Proof, marks: bool) -> io::Result<()> {
     )?;
     if proof.unsigned > 0 {
         let how = if marks { "their marks are right" } else { "only the private key can check their marks" };
-        writeln!(out, "{} records not yet covered by a signature; {how}", proof.unsigned)?;
+        let since = proof.unsigned_since.as_ref().map(|time| format!(" since {}", local_time(time))).unwrap_or_default();
+        writeln!(out, "{} records{since} not yet covered by a signature; {how}", count(proof.unsigned))?;
+    }
+    if proof.head.is_none() {
+        writeln!(out, "no checkpoint from elsewhere was given (--head FILE, as audit.head): a cut end would not be noticed")?;
     }
     if proof.torn_bytes > 0 {
         writeln!(out, "an unfinished record of {} bytes stands at the end; it was never accepted", proof.torn_bytes)?;
@@ -115,7 +130,7 @@ fn proved_json(proof: &Proof) -> io::Result<()> {
     let answer = json!({
         "proved": !proof.damaged, "segments": proof.segments, "records": proof.records, "first": proof.first,
         "last": proof.last, "last_hash": proof.last_hash, "signed_through": proof.signed_through,
-        "unsigned": proof.unsigned, "torn_bytes": proof.torn_bytes, "ended_in_order": proof.ended_in_order, "notes": notes,
+        "unsigned": proof.unsigned, "unsigned_since": proof.unsigned_since, "head": proof.head, "torn_bytes": proof.torn_bytes, "ended_in_order": proof.ended_in_order, "notes": notes,
     });
     writeln!(io::stdout(), "{answer}")
 }

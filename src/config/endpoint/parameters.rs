@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::secret::Secret;
-use super::super::suggest::suggestion;
+use crate::suggest::suggestion;
 use super::syntax::{Parts, UrlError, checked, port};
 use super::{
     ChannelBinding, ClientCertificate, Endpoint, Host, HostAddress, NAME, RootCertificates, SslMode, SslNegotiation,

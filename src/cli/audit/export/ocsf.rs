@@ -163,5 +163,6 @@ fn unmapped(story: &Story<'_>) -> Value {
         "verdict": record.verdict, "rule": record.rule, "policy": record.policy, "environment": record.environment,
         "endpoint": record.endpoint, "effects": effects, "transaction": record.transaction, "sqlstate": later.sqlstate,
         "tag": later.tag, "rows": later.rows, "bytes": later.bytes, "state": later.state, "grant": record.grant,
+        "parameters": record.parameters,
     })
 }

@@ -1,7 +1,7 @@
 //! "Did you mean": the known name nearest to a mistyped one.
 
 /// ` (did you mean `x`?)` when a known name is near, otherwise `: known are a, b, c`.
-pub(super) fn suggestion<'a>(written: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+pub(crate) fn suggestion<'a>(written: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     match nearest(written, known.clone()) {
         Some(name) => format!("; did you mean `{name}`?"),
         None => listed(known),
@@ -16,7 +16,8 @@ fn listed<'a>(known: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// The known name nearest to what was written, if one is near.
+pub(crate) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let limit = written.chars().count().div_ceil(3).clamp(1, 4);
     let scored = known.map(|name| (distance(&plain(written), &plain(name)), name));
     scored.filter(|(distance, _)| *distance <= limit).min().map(|(_, name)| name)
