@@ -20,6 +20,7 @@ fn run(command: Command) -> ExitCode {
         Command::Url(arguments) => cli::url(&arguments),
         Command::User(arguments) => cli::user(&arguments),
         Command::Sessions(arguments) => cli::sessions(&arguments),
+        Command::Grant(arguments) => cli::grant(&arguments),
         Command::Audit(arguments) => cli::audit(arguments),
     }
 }

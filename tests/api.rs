@@ -29,6 +29,8 @@ fn configuration(postgres: &Postgres) -> String {
         let hash = TokenHash::of(token);
         text.push_str(&format!("\n[[tokens]]\nname = \"{role}-token\"\nhash = \"{hash}\"\nrole = \"{role}\"\n"));
     }
+    // One token approves what another one asked for, and its own as well.
+    text.push_str("\n[grants]\nself_approval = true\n");
     text.push_str("\n[[reviews]]\nname = \"refusals\"\nfilter = \"verdict:deny\"\nwithin = \"1h\"\n");
     text
 }
@@ -73,10 +75,25 @@ fn until(proxy: &Pgwarden, path: &str, good: impl Fn(&Value) -> bool) -> Value {
     }
 }
 
+/// What stands in braces in paths.
+struct Ids {
+    record: String,
+    session: String,
+    /// Grants that are asked for: one to be shown and approved, one denied and one revoked.
+    grants: [String; 3],
+}
+
 /// The operation's path with what stands in braces filled in.
-fn path(operation: Operation, id: &str, session: &str) -> String {
+fn path(operation: Operation, ids: &Ids) -> String {
     let at = operation.path();
-    let id = if at.starts_with("/sessions") { session } else { id };
+    let [approved, denied, revoked] = &ids.grants;
+    let id = match operation {
+        Operation::Cancel | Operation::End => &ids.session,
+        Operation::Grant | Operation::ApproveGrant => approved,
+        Operation::DenyGrant => denied,
+        Operation::RevokeGrant => revoked,
+        _ => &ids.record,
+    };
     let query = match operation {
         Operation::Top => "?field=user",
         _ => "",
@@ -84,9 +101,16 @@ fn path(operation: Operation, id: &str, session: &str) -> String {
     format!("/api/v1{}{query}", at.replace("{id}", id).replace("{rule}", "refusals"))
 }
 
+fn grant() -> Value {
+    json!({"user": "app", "environment": "production", "allow": ["ddl.destructive"], "for": "30m", "reason": "as agreed"})
+}
+
 fn body(operation: Operation) -> Option<Value> {
     match operation {
         Operation::Review => Some(json!({"action": "acknowledged", "note": "as agreed"})),
+        Operation::RequestGrant => Some(grant()),
+        Operation::ApproveGrant => Some(json!({"confirm": "production", "note": "as agreed"})),
+        Operation::DenyGrant | Operation::RevokeGrant => Some(json!({"note": "not today"})),
         Operation::Try => {
             Some(json!({"environment": "production", "role": "studio", "statement": "drop table orders"}))
         }
@@ -117,6 +141,13 @@ fn every_operation_is_as_the_document_says_and_needs_its_role() {
     let id = denied["entries"][0]["record"]["id"].as_str().unwrap().to_owned();
     let sessions = get(&proxy, "/sessions");
     let own = sessions["sessions"][0]["session"].as_str().unwrap().to_owned();
+    until(&proxy, "/grants", |answer| answer["restored"] == true);
+    let grants = [(); 3].map(|()| {
+        let (status, answer) = call(&proxy, Some("see"), "POST", "/api/v1/grants", Some(&grant()));
+        assert_eq!(status, 200, "{answer}");
+        answer["grant"]["id"].as_str().unwrap().to_owned()
+    });
+    let ids = Ids { record: id.clone(), session: own.clone(), grants };
 
     let (status, document) = call(&proxy, None, "GET", "/api/v1/openapi.json", None);
     assert_eq!((status, &document["openapi"]), (200, &"3.1.0".into()));
@@ -124,7 +155,7 @@ fn every_operation_is_as_the_document_says_and_needs_its_role() {
         let described = &document["paths"][operation.path()][operation.method().name()];
         assert_eq!(described["operationId"], operation.name());
         let method = if operation.method() == Method::Get { "GET" } else { "POST" };
-        let at = path(*operation, &id, &own);
+        let at = path(*operation, &ids);
         let Some(role) = operation.role() else { continue };
         assert_eq!(call(&proxy, None, method, &at, body(*operation).as_ref()).0, 401, "{at} without a token");
         let roles = ["viewer", "auditor", "operator"];
@@ -138,7 +169,7 @@ fn every_operation_is_as_the_document_says_and_needs_its_role() {
         Operation::ALL.iter().partition(|operation| matches!(operation, Operation::End));
     for operation in first.into_iter().chain(last) {
         let method = if operation.method() == Method::Get { "GET" } else { "POST" };
-        let at = path(operation, &id, &own);
+        let at = path(operation, &ids);
         let (status, answer) = call(&proxy, Some("act"), method, &at, body(operation).as_ref());
         assert_eq!(status, 200, "{method} {at}: {answer}");
         let members: Vec<&String> = answer.as_object().unwrap().keys().collect();

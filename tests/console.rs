@@ -98,7 +98,7 @@ fn stage() -> Stage {
     ] {
         configuration.push_str(&support::proxy::user(name, PASSWORD, roles));
     }
-    for (name, role) in [("grace", "operator"), ("ada", "auditor"), ("vera", "viewer")] {
+    for (name, role) in [("grace", "operator"), ("otto", "operator"), ("ada", "auditor"), ("vera", "viewer")] {
         configuration.push_str(&support::proxy::user(name, PASSWORD, ""));
         let _ = writeln!(configuration, "console = \"{role}\"");
     }
@@ -365,9 +365,10 @@ fn every_page_and_action_in_a_browser() {
     let given = serde_json::json!({
         "url": format!("http://127.0.0.1:{}", stage.pgwarden.admin_port()),
         "user": "grace", "password": PASSWORD, "viewer": "vera", "viewer_password": PASSWORD,
+        "second": "otto",
         "shots": shots, "docs": docs, "all": std::env::var_os("ALL_PICTURES").is_some(),
         "docs_pages": ["console-overview", "console-overview-dark", "console-overview-phone", "console-audit", "console-record",
-            "console-review", "console-digest", "console-sessions", "console-session", "console-policies", "console-try"],
+            "console-review", "console-digest", "console-sessions", "console-session", "console-policies", "console-try", "console-grant"],
         "hostile": {"program": psql_program(), "arguments": stage.hostile(), "count": hostile().len()},
     });
     let node = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/clients/bin/node");
@@ -411,11 +412,16 @@ fn recorded(stage: &Stage) {
         "session.end",
         "policies.show",
         "policies.try",
+        "grants.list",
+        "grants.show",
     ] {
         assert!(acts("admin", action) > 0, "{action} is not recorded");
     }
     for action in ["acknowledged", "assigned", "problem"] {
         assert!(acts("review", action) > 0, "{action} is not recorded");
+    }
+    for action in ["requested", "revoked"] {
+        assert!(acts("grant", action) > 0, "{action} is not recorded");
     }
     let failed = |user: &str| {
         records
@@ -504,7 +510,7 @@ fn bare(tls: &str) -> Pgwarden {
          [limits]\nlogin_failures = 3\n[databases.shop]\nenvironment = \"production\"\npooled = \"postgres://u:p@127.0.0.1:1/shop\"\n\
          [environments.production.roles]\nstudio = \"read-only\"\n"
     );
-    for (name, role) in [("grace", "operator"), ("ada", "auditor"), ("vera", "viewer")] {
+    for (name, role) in [("grace", "operator"), ("otto", "operator"), ("ada", "auditor"), ("vera", "viewer")] {
         configuration.push_str(&support::proxy::user(name, PASSWORD, ""));
         let _ = writeln!(configuration, "console = \"{role}\"");
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pgwarden::config;
-use pgwarden::policy::{Denial, Policy, PolicyLimits, Verdict};
+use pgwarden::policy::{Denial, Policy, PolicyLimits, Verdict, Widening, classes_of};
 use pgwarden::sql::{Class, Effect, Object, ObjectKind};
 use proptest::prelude::*;
 
@@ -44,9 +44,13 @@ fn object_of(kind: &str, name: &str) -> Object {
 }
 
 fn told(policy: &Policy, effects: &[Effect]) -> String {
-    match policy.judge(effects.iter()) {
+    words(policy.judge(effects.iter()))
+}
+
+fn words(verdict: Verdict) -> String {
+    match verdict {
         Verdict::Allow => "allow".to_owned(),
-        Verdict::Deny(Denial { effect, rule, read_only_violation }) => {
+        Verdict::Deny(Denial { effect, rule, read_only_violation, .. }) => {
             let sqlstate = if read_only_violation { "25006" } else { "42501" };
             format!("{sqlstate} {} {rule}", effect.class.name())
         }
@@ -76,6 +80,49 @@ fn verdicts() {
         }
     }
     assert!(rows >= 100, "{rows} rows");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A grant: `id classes [on relations]`, without what is never granted by default.
+fn widening(line: &str) -> Widening {
+    let never = config::parse("", Path::new("pgwarden.toml"), &|_| None).unwrap().grants.never;
+    // Only where every class is named does it matter.
+    let never = if line.ends_with('*') { never } else { Vec::new() };
+    let (grant, rest) = line.split_once(' ').unwrap();
+    let (classes, relations) = rest.split_once(" on ").unwrap_or((rest, ""));
+    let list = |text: &str| text.split(',').filter(|part| !part.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    Widening { grant: grant.into(), classes: classes_of(&list(classes), &never), relations: list(relations) }
+}
+
+#[test]
+fn grants_widen_what_is_not_allowed_and_nothing_that_is_denied() {
+    let text = std::fs::read_to_string("tests/data/policy/widening.txt").unwrap();
+    let mut rows = 0;
+    let mut wrong = Vec::new();
+    for case in text.split("\n=== ").skip(1) {
+        let (name, body) = case.split_once('\n').unwrap();
+        let rest = body.lines().filter(|line| !line.starts_with('#'));
+        let (judged, options): (Vec<&str>, Vec<&str>) = rest.partition(|line| line.starts_with("> "));
+        let (grants, options): (Vec<&str>, Vec<&str>) = options.into_iter().partition(|line| line.starts_with("+ "));
+        let policy = policy(name, &options.join("\n"));
+        let grants: Vec<Widening> = grants.iter().map(|line| widening(&line[2..])).collect();
+        for row in judged {
+            let (effects, expected) = row[2..].split_once(" : ").unwrap();
+            let effects: Vec<Effect> = effects.split("; ").map(effect).collect();
+            let found = match policy.judge_widened(effects.iter(), &grants) {
+                (Verdict::Allow, used) if used.is_empty() => "allow".to_owned(),
+                (Verdict::Allow, used) => {
+                    format!("allow by {}", used.iter().map(|one| &*one.grant).collect::<Vec<_>>().join(" "))
+                }
+                (denied, _) => words(denied),
+            };
+            rows += 1;
+            if found != expected {
+                wrong.push(format!("{name}: {row}\n  gives {found}"));
+            }
+        }
+    }
+    assert!(rows >= 40, "{rows} rows");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

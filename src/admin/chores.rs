@@ -1,5 +1,5 @@
 //! What the admin side does without being asked: logins end, searches are recorded once they were typed to their end, the inbox
-//! follows the log, and endpoints are asked while somebody looks.
+//! follows the log, grants end, and endpoints are asked while somebody looks.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +11,8 @@ use crate::config::ConsoleRole;
 
 /// How often.
 const ROUND: Duration = Duration::from_secs(1);
+/// How often grants are looked at. They end by themselves at the moment; this is when it is recorded.
+const GRANT_ROUND: Duration = Duration::from_millis(250);
 /// Rounds between two looks at the endpoints.
 const ENDPOINT_ROUNDS: u32 = 15;
 /// Rounds between two looks at the log for the inbox.
@@ -33,6 +35,26 @@ pub(super) async fn run(state: State) {
             state.known.keep(state.endpoints().await);
         }
         tokio::time::sleep(ROUND).await;
+    }
+}
+
+/// Reads the grants of the time before the start, and then keeps what is in force in step with the clock and the configuration.
+pub(super) async fn keep_grants(state: State) {
+    let through = state.shared.audit.health().sequence;
+    loop {
+        let own = state.clone();
+        let restored = tokio::task::spawn_blocking(move || own.restore_grants(through));
+        match restored.await {
+            Ok(Ok(true)) => break,
+            Ok(Ok(false)) | Err(_) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the grants of the time before the start are not read yet"),
+        }
+        tokio::time::sleep(GRANT_ROUND).await;
+    }
+    loop {
+        let own = state.clone();
+        let _ = tokio::task::spawn_blocking(move || own.keep_grants()).await;
+        tokio::time::sleep(GRANT_ROUND).await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! The admin listener: the console, the API, metrics and health. What somebody does through it is recorded before it is done.
 //!
 //! [`State`] is what the API and the console's pages share: [`access`] (who acts), [`sessions`], [`policies`], [`reviews`],
-//! [`endpoints`], [`configuration`], and the log's index. [`api`] answers in JSON; `console` makes pages, for those whom
+//! [`grants`], [`endpoints`], [`configuration`], and the log's index. [`api`] answers in JSON; `console` makes pages, for those whom
 //! [`people`] knows; [`inbox`] is what waits for review, and [`reviewer`] keeps it in step with the log. [`listener`] takes
 //! connections, and [`chores`] is what nobody asks for.
 //!
@@ -38,6 +38,7 @@ mod chores;
 pub mod configuration;
 mod console;
 pub mod endpoints;
+pub mod grants;
 pub mod inbox;
 pub mod listener;
 pub mod people;
@@ -63,6 +64,7 @@ pub struct State {
     questions: Arc<Semaphore>,
     people: Arc<People>,
     inbox: Arc<Inbox>,
+    book: Arc<grants::Book>,
     saved: Arc<Saved>,
     known: Arc<Known>,
 }
@@ -81,6 +83,7 @@ impl State {
             questions: Arc::new(Semaphore::new(QUESTIONS)),
             people: Arc::default(),
             inbox: Arc::default(),
+            book: Arc::default(),
             saved: Arc::new(saved),
             known: Arc::default(),
         }
@@ -115,7 +118,7 @@ pub async fn serve(listener: TcpListener, state: State, mut stop: watch::Receive
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the admin listener cannot begin"),
     };
-    let chores = tokio::spawn(chores::run(state.clone()));
+    let chores = [tokio::spawn(chores::run(state.clone())), tokio::spawn(chores::keep_grants(state.clone()))];
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
@@ -131,7 +134,7 @@ pub async fn serve(listener: TcpListener, state: State, mut stop: watch::Receive
     if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
         tracing::error!(%error, "the admin listener ended");
     }
-    chores.abort();
+    chores.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 /// Refuses what a browser was led here to ask, by a name that is not this machine's ([`Peer::believes`]).
@@ -183,6 +186,9 @@ fn gauges(state: &State) {
     gauge("pgwarden_reviews_open", reviews.open as f64);
     gauge("pgwarden_reviews_overdue", reviews.overdue as f64);
     gauge("pgwarden_reviews_problems", reviews.problems as f64);
+    let (asked, granted) = state.book.counts();
+    gauge("pgwarden_grants_requested", asked as f64);
+    gauge("pgwarden_grants_active", granted as f64);
     gauge("pgwarden_console_logins", state.people.count() as f64);
     let counter = |name: &'static str, value: u64| metrics::counter!(name).absolute(value);
     counter("pgwarden_audit_records_total", health.records);

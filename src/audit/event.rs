@@ -612,7 +612,7 @@ pub struct Statement {
     pub parameters: Option<ParametersJson>,
     /// Number of the transaction within the session.
     pub transaction: Option<u64>,
-    /// The grant that widened the policy.
+    /// The grant that widened the policy; several are parted by a blank.
     pub grant: Option<Arc<str>>,
     /// SQLSTATE of the refusal.
     pub sqlstate: Option<SqlState>,
@@ -656,10 +656,11 @@ pub struct Reads {
     pub duration_us: u64,
 }
 
-/// A grant was asked for, given, refused, taken back, or ran out.
+/// A grant was asked for, given, refused, taken back, or ran out. Each of its records says all of it, so that it is whole without the
+/// others.
 #[derive(Clone, Debug, Default)]
 pub struct Grant {
-    /// The grant's id.
+    /// The grant's id: the audit id of the record that asked for it.
     pub grant: String,
     /// `requested`, `approved`, `denied`, `revoked`, `expired`.
     pub action: Cow<'static, str>,
@@ -667,14 +668,24 @@ pub struct Grant {
     pub by: String,
     /// For which user.
     pub user: String,
+    /// In which role of the user.
+    pub role: String,
     /// In which environment.
     pub environment: String,
+    /// On which database, unless on all.
+    pub database: Option<String>,
     /// What it allows, in the policy's words.
     pub allows: Vec<String>,
+    /// The only relations that it is for, unless for all.
+    pub relations: Vec<String>,
+    /// For how many seconds it was asked for.
+    pub seconds: u64,
     /// Until when.
     pub until: Option<Timestamp>,
     /// The reason given.
     pub reason: String,
+    /// What whoever decided said.
+    pub note: String,
 }
 
 /// A person reviewed a record.
@@ -874,12 +885,21 @@ impl Grant {
         members.text("action", &self.action);
         members.text("by", &self.by);
         members.text("for_user", &self.user);
+        members.text("for_role", &self.role);
         members.text("for_environment", &self.environment);
+        members.maybe("for_database", self.database.as_deref());
         members.texts("allows", &self.allows);
+        if !self.relations.is_empty() {
+            members.texts("relations", &self.relations);
+        }
+        members.number("seconds", self.seconds);
         if let Some(until) = self.until {
             members.word("until", &until.to_string());
         }
         members.text("reason", &self.reason);
+        if !self.note.is_empty() {
+            members.text("note", &self.note);
+        }
     }
 }
 

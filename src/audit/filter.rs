@@ -329,6 +329,8 @@ pub(super) fn value_holds(field: Field, any: &[String], value: &str) -> bool {
     let holds: fn(&str, &str) -> bool = match field.kind() {
         Kind::Phrase => |wanted, value| contains(value, wanted),
         Kind::Address => address_holds,
+        // A statement may have needed several.
+        _ if field == Field::Grant => |wanted, value| value.split(' ').any(|grant| glob(wanted, grant)),
         _ => glob,
     };
     any.iter().any(|wanted| holds(wanted, value))

@@ -266,6 +266,11 @@ impl Audit {
         &self.core().settings.directory
     }
 
+    /// The signing key's file.
+    pub fn key_path(&self) -> PathBuf {
+        self.core().settings.key_path()
+    }
+
     fn core(&self) -> &Core {
         self.0.core()
     }

@@ -219,7 +219,9 @@ fn place(near: &mut Neighbourhood, record: &RecordView<'_>, story: &Story<'_>, e
     match other.event.as_ref() {
         _ if other.seq == record.seq => {}
         "review" if other.of == record.id => near.related.push(entry.line.clone()),
-        "grant" if !record.grant.is_empty() && other.grant == record.grant => near.related.push(entry.line.clone()),
+        "grant" if !other.grant.is_empty() && record.grant.split(' ').any(|grant| grant == other.grant) => {
+            near.related.push(entry.line.clone())
+        }
         "cancel" if !record.session.is_empty() && other.target == record.session => {
             near.related.push(entry.line.clone());
         }

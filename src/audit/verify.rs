@@ -181,6 +181,25 @@ pub fn verify(directory: &Path, trust: &Trust, mut progress: impl FnMut(&Proof))
     Ok(check.proof)
 }
 
+/// Proves the log from a record on, up to where it ends now, and hands out each line from that record on. Where the log was cut off at its
+/// end shows only in the recovery that the next start records.
+pub fn walk(directory: &Path, trust: &Trust, from: u64, mut each: impl FnMut(&[u8])) -> Result<(), NoProof> {
+    let io = |source| NoProof::Io { path: directory.to_path_buf(), source };
+    let segments = segment::list(directory).map_err(io)?;
+    let first = segments.iter().rposition(|segment| segment.first <= from).unwrap_or(0);
+    let mut check = Check::new(trust);
+    let last = segments.len().saturating_sub(1);
+    for (index, segment) in segments.iter().enumerate().skip(first) {
+        check.begin(segment);
+        check.lines(segment, index == last, &mut |line, text| {
+            if line.seq >= from {
+                each(text);
+            }
+        })?;
+    }
+    Ok(())
+}
+
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Sketch {
@@ -246,6 +265,15 @@ impl<'a> Check<'a> {
     }
 
     fn segment(&mut self, segment: &Segment, newest: bool) -> Result<(), NoProof> {
+        self.lines(segment, newest, &mut |_, _| {})
+    }
+
+    fn lines(
+        &mut self,
+        segment: &Segment,
+        newest: bool,
+        each: &mut dyn FnMut(&Line<'_>, &[u8]),
+    ) -> Result<(), NoProof> {
         let io = |source| NoProof::Io { path: segment.path.clone(), source };
         let mut reader = segment.open().map_err(io)?;
         let mut buffer = Vec::new();
@@ -268,6 +296,7 @@ impl<'a> Check<'a> {
             };
             let line = Line::parse(text).ok_or_else(|| self.fault(Wrong::NotARecord))?;
             self.record(segment, text, &line).map_err(|fault| self.name_order(segment, fault))?;
+            each(&line, text);
         }
     }
 

@@ -102,6 +102,17 @@ pub struct RecordView<'a> {
     pub for_user: Cow<'a, str>,
     #[serde(borrow)]
     pub allows: Vec<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub for_role: Cow<'a, str>,
+    #[serde(borrow)]
+    pub for_environment: Cow<'a, str>,
+    #[serde(borrow)]
+    pub for_database: Cow<'a, str>,
+    #[serde(borrow)]
+    pub relations: Vec<Cow<'a, str>>,
+    pub seconds: Option<u64>,
+    #[serde(borrow)]
+    pub until: Cow<'a, str>,
     pub refused: Option<u64>,
     pub lost: Option<u64>,
 }
@@ -229,9 +240,12 @@ impl<'a> RecordView<'a> {
             &self.sqlstate,
             &self.grant,
             &self.for_user,
+            &self.for_role,
+            &self.for_environment,
+            &self.for_database,
             &self.text,
         ];
-        let words = single.into_iter().chain(&self.changes).chain(&self.allows);
+        let words = single.into_iter().chain(&self.changes).chain(&self.allows).chain(&self.relations);
         for word in words.filter(|word| !word.is_empty()) {
             if !out.is_empty() {
                 out.push('\n');

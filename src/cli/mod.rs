@@ -2,11 +2,13 @@
 //!
 //! Exit codes: 0 fine · 1 a refusal, or a command that could not do its work · 64 bad usage or configuration.
 
+mod api;
 pub mod audit;
 mod check;
 pub mod demo;
 mod excerpt;
 mod explain;
+mod grant;
 mod serve;
 mod sessions;
 mod url;
@@ -19,6 +21,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use check::CheckArguments;
 pub use explain::ExplainArguments;
+pub use grant::GrantArguments;
 pub use serve::ServeArguments;
 pub use sessions::SessionsArguments;
 pub use url::UrlArguments;
@@ -53,6 +56,8 @@ pub enum Command {
     User(UserArguments),
     /// List and end the sessions of a running proxy.
     Sessions(SessionsArguments),
+    /// Ask for more than a policy allows, for a limited time; approve, deny and revoke that.
+    Grant(GrantArguments),
     /// Read and prove the audit log.
     Audit(AuditArguments),
 }
@@ -116,6 +121,11 @@ pub fn serve(arguments: &ServeArguments) -> ExitCode {
 /// Runs `pgwarden sessions …`.
 pub fn sessions(arguments: &SessionsArguments) -> ExitCode {
     sessions::run(arguments)
+}
+
+/// Runs `pgwarden grant …`.
+pub fn grant(arguments: &GrantArguments) -> ExitCode {
+    grant::run(arguments)
 }
 
 /// Runs `pgwarden demo`.

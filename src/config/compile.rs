@@ -11,13 +11,15 @@ use super::error::Errors;
 use super::kind::{NamedValues, Placed};
 use super::names;
 use super::role::RoleOptions;
-use super::schema::{DatabaseOptions, EnvironmentOptions, FileOptions, ReviewOptions, TokenOptions, UserOptions};
-use crate::suggest::suggestion;
+use super::schema::{
+    DatabaseOptions, EnvironmentOptions, FileOptions, GrantOptions, ReviewOptions, TokenOptions, UserOptions,
+};
 use super::{
-    AuditSettings, Config, Database, EndpointKind, Environment, Expect, Listen, ReviewRule, RoleBinding, TlsFiles,
-    Token, User, policies,
+    AuditSettings, Config, Database, EndpointKind, Environment, Expect, GrantSettings, Listen, ReviewRule, RoleBinding,
+    TlsFiles, Token, User, policies,
 };
 use crate::policy::{Policy, glob};
+use crate::suggest::suggestion;
 
 /// Compiles the whole file. The result counts only if no error was noted.
 pub(super) fn config(options: FileOptions, folder: &Path, errors: &mut Errors) -> Config {
@@ -30,7 +32,9 @@ pub(super) fn config(options: FileOptions, folder: &Path, errors: &mut Errors) -
     let users = users(&options.users, &environments, &listen, errors);
     let tokens = tokens(&options.tokens, &users, errors);
     let reviews = reviews(&options.reviews, errors);
+    let grants = grants(&options.grants, &environments, errors);
     Config {
+        grants,
         tokens,
         reviews,
         audit: AuditSettings { directory: folder.join(&options.audit.directory), ..options.audit },
@@ -258,6 +262,30 @@ fn reviews(options: &[Placed<ReviewOptions>], errors: &mut Errors) -> Vec<Review
         });
     }
     rules
+}
+
+/// Names must lead somewhere: one that is mistyped would leave an environment without its confirmation.
+fn grants(options: &GrantOptions, environments: &[Environment], errors: &mut Errors) -> GrantSettings {
+    for pattern in &options.never {
+        policies::check_class(pattern, errors);
+    }
+    for name in options.environments.iter().chain(&options.confirm).filter(|name| !glob::is_pattern(&name.value)) {
+        if names::most_specific(environments, |environment| &environment.name, &name.value).is_none() {
+            let known = suggestion(&name.value, environments.iter().map(|environment| environment.name.as_str()));
+            errors.at(&name.place, format!("there is no environment `{}`{known}", name.shown));
+        }
+    }
+    let values = |list: &[Placed<String>]| list.iter().map(|item| item.value.clone()).collect();
+    GrantSettings {
+        environments: values(&options.environments),
+        longest: options.longest,
+        request_timeout: options.request_timeout,
+        requested_by: options.requested_by,
+        approved_by: options.approved_by,
+        self_approval: options.self_approval,
+        confirm: values(&options.confirm),
+        never: values(&options.never),
+    }
 }
 
 fn check_login(user: &UserOptions, listen: &Listen, errors: &mut Errors) {

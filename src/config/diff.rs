@@ -31,6 +31,7 @@ fn settings(old: &Config, new: &Config, lines: &mut Vec<String>) {
     differs("listen.tls", &old.listen.tls, &new.listen.tls, "");
     differs("audit", &old.audit, &new.audit, ": takes effect at the next start");
     differs("limits", &old.limits, &new.limits, "");
+    differs("grants", &old.grants, &new.grants, "");
     differs("log", &old.log, &new.log, ": takes effect at the next start");
 }
 

@@ -27,8 +27,9 @@ mod verifier;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::policy::Policy;
+use crate::policy::{Policy, glob};
 use crate::sql;
 
 pub use crate::policy::{BindParameters, StatementText};
@@ -40,6 +41,7 @@ pub use reference::reference;
 pub use schema::{AuditSettings, ConnectionLimits, Expect, Listen, LogSettings, TlsFiles};
 pub use secret::Secret;
 pub use token::TokenHash;
+pub use units::duration as parse_duration;
 pub use verifier::{DEFAULT_ITERATIONS, SALT_BYTES, Verifier, VerifierError};
 
 /// A compiled configuration: every name in it leads somewhere. Made by [`load`]; shared in an `Arc`.
@@ -65,6 +67,8 @@ pub struct Config {
     pub tokens: Vec<Token>,
     /// Rules of the review inbox.
     pub reviews: Vec<ReviewRule>,
+    /// What may be granted, by whom and for how long.
+    pub grants: GrantSettings,
 }
 
 /// A name that clients connect to, or a pattern of names.
@@ -130,6 +134,39 @@ pub struct Token {
     pub hash: TokenHash,
     /// What it may do.
     pub role: ConsoleRole,
+}
+
+/// What may be granted, by whom and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantSettings {
+    /// Environments, or patterns of them, in which grants can be asked for.
+    pub environments: Vec<String>,
+    /// Longest time of one grant.
+    pub longest: Duration,
+    /// How long a request waits for an answer.
+    pub request_timeout: Duration,
+    /// Which console role may ask.
+    pub requested_by: ConsoleRole,
+    /// Which console role may approve, deny and revoke.
+    pub approved_by: ConsoleRole,
+    /// Whether somebody may approve what they asked for themselves.
+    pub self_approval: bool,
+    /// Environments, or patterns of them, whose name has to be typed to approve.
+    pub confirm: Vec<String>,
+    /// Class patterns that are never granted.
+    pub never: Vec<String>,
+}
+
+impl GrantSettings {
+    /// Whether grants can be asked for in an environment.
+    pub fn can_be_requested_in(&self, environment: &str) -> bool {
+        self.environments.iter().any(|pattern| glob::matches(pattern, environment))
+    }
+
+    /// Whether whoever approves has to type the environment's name.
+    pub fn is_confirmed_in(&self, environment: &str) -> bool {
+        self.confirm.iter().any(|pattern| glob::matches(pattern, environment))
+    }
 }
 
 /// Records that a person is to look at.
@@ -284,6 +321,22 @@ impl Config {
     /// What `role` is in `environment`, if it exists there.
     pub fn role(&self, environment: &str, role: &str) -> Option<&RoleBinding> {
         self.environment(environment)?.roles.get(role)
+    }
+
+    /// Whether a grant in an environment would find somebody to approve it.
+    pub fn grants_can_be_given_in(&self, environment: &str) -> bool {
+        let roles =
+            self.users.values().filter_map(|user| user.console).chain(self.tokens.iter().map(|token| token.role));
+        self.listen.admin.is_some()
+            && self.grants.can_be_requested_in(environment)
+            && roles.into_iter().any(|role| role >= self.grants.approved_by)
+    }
+
+    /// The user's role in an environment, if there is one and the environment knows it.
+    pub fn role_of(&self, user: &str, environment: &str) -> Option<(&str, &RoleBinding)> {
+        let user = self.users.get(user)?;
+        let (_, role) = names::most_specific(&user.roles, |(environment, _)| environment, environment)?;
+        Some((role, self.role(environment, role)?))
     }
 
     /// Everything a login needs: `None` if the user or the database does not exist, or the user has no role there.

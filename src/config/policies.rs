@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::error::{Errors, Place};
 use super::kind::{NamedValues, Placed};
 use super::schema::{AuditSettings, PolicyOptions};
-use crate::suggest::suggestion;
-use crate::policy::{BindParameters, Policy, PolicyLimits, Recording, Rule, StatementText, covers};
+use crate::policy::{BindParameters, Policy, PolicyLimits, Recording, Rule, StatementText, contradicts_read_only, covers};
 use crate::sql::Class;
+use crate::suggest::suggestion;
 
 /// Compiles every policy. One whose options were wrong exists by name, so that roles that name it are not told off.
 pub(super) fn compile(
@@ -84,7 +84,7 @@ fn check(name: &str, options: &Placed<PolicyOptions>, errors: &mut Errors) {
 }
 
 /// A pattern must cover some class.
-fn check_class(pattern: &Placed<String>, errors: &mut Errors) {
+pub(super) fn check_class(pattern: &Placed<String>, errors: &mut Errors) {
     if !Class::ALL.iter().any(|class| class.matches(&pattern.value)) {
         let prefixes = ["write", "destroy", "ddl", "function", "session", "*"];
         let known = Class::ALL.iter().map(|class| class.name()).chain(prefixes);
@@ -103,42 +103,6 @@ fn check_object(pattern: &Placed<String>, errors: &mut Errors) {
             &pattern.place,
             format!("`{}` is not a pattern such as `auth.*`, `*.secrets` or `orders`", pattern.shown),
         );
-    }
-}
-
-/// Classes that a read-only policy cannot allow: writes, which the server's hold refuses, and whatever acts in spite of the hold
-/// or would loosen it.
-const fn contradicts_read_only(class: Class) -> bool {
-    match class {
-        Class::WriteInsert
-        | Class::WriteUpdate
-        | Class::WriteDelete
-        | Class::WriteMerge
-        | Class::WriteCopy
-        | Class::WriteLock
-        | Class::DestroyDeleteAll
-        | Class::DestroyUpdateAll
-        | Class::DestroyTruncate
-        | Class::DdlAdditive
-        | Class::DdlLocking
-        | Class::DdlDestructive
-        | Class::Privilege
-        | Class::FunctionDangerous
-        | Class::SessionPinned
-        | Class::TransactionTwoPhase
-        | Class::Maintenance
-        | Class::Server
-        | Class::Unknown
-        | Class::Unparsed => true,
-        Class::Read
-        | Class::FunctionSafe
-        | Class::FunctionVolatile
-        | Class::FunctionAdvisoryLock
-        | Class::SessionSetting
-        | Class::SessionIdentity
-        | Class::Transaction
-        | Class::Procedure
-        | Class::Notify => false,
     }
 }
 

@@ -38,6 +38,8 @@ section! {
         users: Vec<Placed<UserOptions>> = List(At(keys::<UserOptions>())), empty;
         /// Tokens for the API.
         tokens: Vec<Placed<TokenOptions>> = List(At(keys::<TokenOptions>())), empty;
+        /// Grants: time-limited widenings of a policy.
+        grants: GrantOptions = keys::<GrantOptions>(), table;
         /// What a person is to look at: the review inbox.
         reviews: Vec<Placed<ReviewOptions>> = List(At(keys::<ReviewOptions>())), empty;
     }
@@ -235,6 +237,32 @@ section! {
 }
 
 section! {
+    /// Grants: for one user in one environment, for a limited time, more than the policy allows ([grants.md](grants.md)). Somebody asks by
+    /// the console, the API or `pgwarden grant request`, somebody else approves; every step and every use is in the audit log.
+    pub(super) struct GrantOptions {
+        /// Where grants can be asked for: names or patterns of environments. `[]`: nowhere.
+        environments: Vec<Placed<String>> = List(At(Words("environments' names"))), list(["*"]);
+        /// Longest time of one grant.
+        longest: Duration = Time { least: Duration::from_secs(1), most: LONGEST_GRANT }, default("8h");
+        /// How long a request waits for an answer; after that it is as good as denied.
+        request_timeout: Duration = Time { least: Duration::from_secs(1), most: LONGEST_GRANT }, default("1d");
+        /// Which console role may ask, for whichever user. Those above it may, too.
+        requested_by: ConsoleRole = Choice(ConsoleRole::WORDS), default("viewer");
+        /// Which console role may approve, deny and revoke. Those above it may, too.
+        approved_by: ConsoleRole = Choice(ConsoleRole::WORDS), default("operator");
+        /// Whether somebody may approve what they asked for, or what is for the user of their own name.
+        self_approval: bool = Flag, default(false);
+        /// Where whoever approves has to type the environment's name: names or patterns of environments.
+        confirm: Vec<Placed<String>> = List(At(Words("environments' names"))), list(["prod*"]);
+        /// Classes of effects that are never granted: a class, or a prefix of several. A grant of such a class that is in force when this
+        /// changes loses it.
+        never: Vec<Placed<String>> = List(At(Words("effect classes"))), list([
+            "server", "function.dangerous", "session.identity", "session.pinned", "transaction.two_phase", "unknown", "unparsed",
+        ]);
+    }
+}
+
+section! {
     /// A set of rules. What no rule allows is refused, and deny beats allow.
     ///
     /// Four policies are built in (below). A table of the same name changes those of their options that it writes, and keeps the
@@ -318,6 +346,9 @@ section! {
         deny: Vec<Placed<String>> = List(At(Words("patterns"))), empty;
     }
 }
+
+/// The longest that `[grants] longest` may be.
+const LONGEST_GRANT: Duration = Duration::from_secs(31 * 86_400);
 
 impl WhenUnwritable {
     const WORDS: &'static [(&'static str, WhenUnwritable)] =

@@ -83,6 +83,11 @@ impl From<&str> for Value {
     }
 }
 
+/// A list of texts, as a default.
+pub(super) fn texts(place: &Place, items: &[&str]) -> Value {
+    Value::List(items.iter().map(|item| Node { place: place.clone(), value: Value::from(*item) }).collect())
+}
+
 impl From<i64> for Value {
     fn from(number: i64) -> Value {
         Value::Integer(number)
@@ -107,7 +112,8 @@ pub(super) fn shown(default: &Value) -> String {
 }
 
 /// Defines a section: a struct whose fields are options. Each field is written `name: type = kind, presence;`, where presence is
-/// `required`, `optional` (the type is an `Option`), `empty` (an empty list), `table` (an empty table) or `default(literal)`.
+/// `required`, `optional` (the type is an `Option`), `empty` (an empty list), `list([texts])`, `table` (an empty table) or
+/// `default(literal)`.
 macro_rules! section {
     (
         $(#[doc = $doc:literal])+
@@ -155,6 +161,7 @@ macro_rules! section {
     (@presence optional) => { "may be left out".to_owned() };
     (@presence empty) => { "default `[]`".to_owned() };
     (@presence table) => { "may be left out".to_owned() };
+    (@presence list($default:expr)) => { format!("default `{:?}`", $default) };
     (@presence default($default:expr)) => {
         $crate::config::section::shown(&$crate::config::tree::Value::from($default))
     };
@@ -167,6 +174,11 @@ macro_rules! section {
     (@read empty, $kind:expr, $name:expr, $here:expr, $errors:expr) => {
         $crate::config::section::or_default(
             $kind, $name, $here, $crate::config::tree::Value::List(Vec::new()), $errors,
+        )
+    };
+    (@read list($default:expr), $kind:expr, $name:expr, $here:expr, $errors:expr) => {
+        $crate::config::section::or_default(
+            $kind, $name, $here, $crate::config::section::texts($here.1, &$default), $errors,
         )
     };
     (@read table, $kind:expr, $name:expr, $here:expr, $errors:expr) => {

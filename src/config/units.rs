@@ -11,7 +11,7 @@ const TIME: &[(&str, u64)] =
 const SIZE: &[(&str, u64)] = &[("TB", 1 << 40), ("GB", 1 << 30), ("MB", 1 << 20), ("kB", 1 << 10), ("B", 1)];
 
 /// Reads `250ms`, `30s`, `5m`, `1h`, `7d`.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     scaled(text, |unit| TIME.iter().find(|(name, _)| *name == unit)).map(Duration::from_millis)
 }
 

@@ -12,6 +12,7 @@ use quick_cache::{Equivalent, Weighter};
 use crate::config::{Access, Config, EndpointKind};
 
 use super::catalogs::{CatalogCell, Catalogs};
+use super::grants::{Grants, Held};
 use super::judgement::Judgement;
 use super::scope::{Scope, Seen};
 use super::shapes::Shapes;
@@ -85,6 +86,8 @@ struct ScopeKey {
     /// The cell of the endpoint's catalog; 0 for judging without a database.
     cell: u64,
     doubted: bool,
+    /// The grants that hold: a judgement under one is nobody else's.
+    grants: Vec<Arc<str>>,
 }
 
 /// Scopes of one configuration that are kept although no session uses them.
@@ -99,6 +102,7 @@ pub struct Door {
     verdicts: Arc<Verdicts>,
     shapes: Arc<Shapes>,
     catalogs: Catalogs,
+    grants: Grants,
 }
 
 /// What a login needs to know: where it leads and how it is judged.
@@ -122,6 +126,7 @@ impl Door {
             verdicts: Arc::new(verdicts),
             shapes: Arc::new(Shapes::new()),
             catalogs: Catalogs::default(),
+            grants: Grants::default(),
         }
     }
 
@@ -145,6 +150,11 @@ impl Door {
         Arc::clone(&self.current.load().config)
     }
 
+    /// The grants in force.
+    pub fn grants(&self) -> &Grants {
+        &self.grants
+    }
+
     /// What a user may do in a database; `None` where there is no such database or no role for this user in it.
     pub fn admit(&self, user: &str, database: &str) -> Option<Admission> {
         let current = self.current.load();
@@ -164,7 +174,9 @@ impl Door {
 
     fn admission(&self, current: &Generation, access: Access, cell: Arc<CatalogCell>, doubted: bool) -> Admission {
         let policy = Arc::clone(&access.policy);
-        let scope = self.scope_for(current, (&access.environment, &access.role), policy, Some((cell, doubted)));
+        let held = self.grants.of(&access, &current.config);
+        let role = (access.environment.as_str(), access.role.as_str());
+        let scope = self.scope_for(current, role, policy, Some((cell, doubted)), held);
         Admission { access, scope }
     }
 
@@ -172,12 +184,12 @@ impl Door {
     pub fn scope_of(&self, environment: &str, role: &str) -> Option<Arc<Scope>> {
         let current = self.current.load();
         let policy = Arc::clone(&current.config.role(environment, role)?.policy);
-        Some(self.scope_for(&current, (environment, role), policy, None))
+        Some(self.scope_for(&current, (environment, role), policy, None, Held::default()))
     }
 
-    /// Whether a scope belongs to the configuration in force and to what is known of its database now.
+    /// Whether a scope belongs to the configuration in force and to what is known of its database now, and its grants have not ended.
     pub fn is_current(&self, scope: &Scope) -> bool {
-        self.generation() == scope.generation() && scope.knows_the_newest()
+        self.generation() == scope.generation() && scope.knows_the_newest() && !scope.has_ended()
     }
 
     /// What is known of a database by each of its endpoints that is in use.
@@ -202,6 +214,7 @@ impl Door {
         (environment, role): (&str, &str),
         policy: Arc<crate::policy::Policy>,
         database: Option<(Arc<CatalogCell>, bool)>,
+        held: Held,
     ) -> Arc<Scope> {
         let seen = database.map_or_else(Seen::default, |(cell, doubted)| Seen::of(cell, doubted));
         let key = ScopeKey {
@@ -209,6 +222,7 @@ impl Door {
             role: role.to_owned(),
             cell: seen.cell_id(),
             doubted: seen.doubted,
+            grants: held.ids(),
         };
         let mut scopes = current.scopes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = scopes.get(&key).filter(|found| found.saw(&seen)) {
@@ -224,7 +238,7 @@ impl Door {
             policy,
             &current.config,
             (Arc::clone(&self.verdicts), Arc::clone(&self.shapes)),
-            seen,
+            (seen, held),
         ));
         scopes.insert(key, Arc::clone(&scope));
         scope

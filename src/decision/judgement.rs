@@ -21,6 +21,8 @@ pub struct Judgement {
     pub refusal: Option<Refusal>,
     /// Under `mode = "observe"`: what would have refused it.
     pub observed: Option<Refusal>,
+    /// The ids of the grants without which it would be refused, parted by blanks; `None` where the policy alone allows it.
+    pub grants: Option<Arc<str>>,
     /// The rule that decided, for the record.
     pub rule: Arc<str>,
     /// Notices that go with an allowed statement: safer ways.

@@ -1,9 +1,10 @@
 //! The one synchronous door between a statement's text and its verdict.
 //!
-//! Owns the policy generation, what is known of each database, and the verdict cache. May not name: `tokio`, `net`, `session`, `wire`, `admin`.
+//! Owns the policy generation, the grants in force, what is known of each database, and the verdict cache. May not name: `tokio`, `net`, `session`, `wire`, `admin`.
 
 pub mod catalogs;
 pub mod door;
+pub mod grants;
 pub mod judgement;
 pub mod marks;
 pub mod scope;
@@ -11,6 +12,7 @@ mod shapes;
 
 pub use catalogs::CatalogCell;
 pub use door::Door;
+pub use grants::{End, Grant, Grants};
 pub use judgement::{Judgement, Refusal};
 pub use scope::Scope;
 

@@ -5,16 +5,19 @@ use std::sync::{Arc, OnceLock};
 use crate::audit::{EffectsJson, Readers, StatementJson};
 use crate::catalog::{self, Catalog};
 use crate::config::Config;
-use crate::policy::{Policy, StatementText, Verdict};
+use crate::policy::{Denial, Policy, StatementText, Verdict, Widening, is_never};
 use crate::sql::{self, Class, Limits, Reading};
 
 use super::catalogs::CatalogCell;
 use super::door::{Key, KeyRef, Verdicts};
+use super::grants::Held;
 use super::judgement::{Counters, Judgement, Refusal};
 use super::shapes::Shapes;
 
 /// Texts above this are not kept in the verdict cache.
 const CACHED_BYTES: usize = 64 << 10;
+/// The rule of what passes by a grant; the record names the grant beside it.
+const GRANTED: &str = "grant";
 
 /// A policy as it meets one role in one environment.
 #[derive(Debug)]
@@ -31,6 +34,10 @@ pub struct Scope {
     untold: OnceLock<Arc<Judgement>>,
     lookups: Lookups,
     seen: Seen,
+    held: Held,
+    /// How a grant is asked for here, where it can be.
+    asked: Option<Box<str>>,
+    never: Vec<String>,
 }
 
 /// What a scope knows of the database that it judges for.
@@ -77,9 +84,13 @@ impl Scope {
         policy: Arc<Policy>,
         config: &Config,
         (verdicts, shapes): (Arc<Verdicts>, Arc<Shapes>),
-        seen: Seen,
+        (seen, held): (Seen, Held),
     ) -> Scope {
+        let asked = seen.cell.is_some() && config.grants_can_be_given_in(environment);
         Scope {
+            asked: asked.then(|| format!("pgwarden grant request --environment {environment}").into_boxed_str()),
+            never: config.grants.never.clone(),
+            held,
             id,
             generation,
             environment: Arc::from(environment),
@@ -127,6 +138,16 @@ impl Scope {
     /// Whether it knows just this.
     pub(super) fn saw(&self, seen: &Seen) -> bool {
         self.seen.number == seen.number
+    }
+
+    /// Whether a grant that it judges under has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.held.end.is_some_and(|end| end.has_come())
+    }
+
+    /// Whether the server has to hold every transaction of the session read-only: policy says so, and no grant lifts it.
+    pub fn holds_read_only(&self) -> bool {
+        self.policy.holds_read_only() && !self.held.widenings.iter().any(Widening::lifts_hold)
     }
 
     /// Its policy.
@@ -206,13 +227,19 @@ impl Scope {
             (None, true, false) => Readers::Both,
             (None, false, _) => Readers::Postgres,
         };
-        match self.policy.judge(reading.effects.iter().map(|(effect, _)| effect)) {
-            Verdict::Allow => {
+        let effects = reading.effects.iter().map(|(effect, _)| effect);
+        match self.policy.judge_widened(effects, &self.held.widenings) {
+            (Verdict::Allow, grants) => {
                 let class = reading.effects.iter().map(|(effect, _)| effect.class).max().unwrap_or(Class::Read);
-                self.finish(text, reading, None, class, readers)
+                let granted = granted(&grants);
+                let judgement = self.finish(text, reading, None, class, readers);
+                self.by_grant(judgement, granted)
             }
-            Verdict::Deny(denial) => {
-                let words = self.policy.message(&denial, &self.role, &self.environment);
+            (Verdict::Deny(denial), _) => {
+                let mut words = self.policy.message(&denial, &self.role, &self.environment);
+                if let Some(asking) = self.asking(&denial) {
+                    words.hint.push_str(&asking);
+                }
                 let mut refusal = Refusal {
                     sqlstate: words.sqlstate,
                     message: words.message,
@@ -228,6 +255,22 @@ impl Scope {
                 self.finish(text, reading, Some(refusal), denial.effect.class, readers)
             }
         }
+    }
+
+    /// How the grant is asked for that would let it pass, if one may.
+    fn asking(&self, denial: &Denial) -> Option<String> {
+        let class = denial.effect.class;
+        let command = self.asked.as_ref().filter(|_| denial.grantable && !is_never(&self.never, class))?;
+        Some(format!(" Or ask for a grant: `{command} --allow {}`.", class.name()))
+    }
+
+    /// A judgement that allows only because of grants says so.
+    fn by_grant(&self, judgement: Judgement, grants: Option<Arc<str>>) -> Judgement {
+        if grants.is_none() {
+            return judgement;
+        }
+        let counters = self.counters(judgement.class, GRANTED, false, false);
+        Judgement { rule: Arc::from(GRANTED), counters, grants, ..judgement }
     }
 
     fn finish(
@@ -268,6 +311,7 @@ impl Scope {
             counters: self.counters(class, rule, refusal.is_some(), observed.is_some()),
             refusal,
             observed,
+            grants: None,
             notices,
             statements: reading.statements,
             effects_json: EffectsJson::new(&reading.effects),
@@ -333,6 +377,10 @@ impl Scope {
         } else {
             judgement.counters.judged.increment(1);
         }
+        if !refused && judgement.grants.is_some() {
+            let labels = [("environment", self.environment.to_string()), ("role", self.role.to_string())];
+            metrics::counter!("pgwarden_grant_uses_total", &labels).increment(1);
+        }
     }
 
     /// A text that is not UTF-8: no reader can read it, and the server's encoding is UTF8.
@@ -356,6 +404,12 @@ impl Scope {
         });
         Arc::clone(made)
     }
+}
+
+/// The ids of grants as records have them: several parted by a blank.
+fn granted(grants: &[&Widening]) -> Option<Arc<str>> {
+    let ids: Vec<&str> = grants.iter().map(|widening| &*widening.grant).collect();
+    (!ids.is_empty()).then(|| Arc::from(ids.join(" ")))
 }
 
 /// Whether what is done may change a setting of the session.

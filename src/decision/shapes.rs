@@ -127,6 +127,7 @@ impl Judgement {
             redefines: self.redefines,
             refusal: None,
             observed: None,
+            grants: self.grants.clone(),
             rule: Arc::clone(&self.rule),
             notices: Vec::new(),
             statements: self.statements.iter().map(moved).collect(),

@@ -102,6 +102,8 @@ pub struct Driver {
     pub timers: Timers,
     /// Keeps what is known of the database up to date.
     pub watch: Option<Watch>,
+    /// The number of the grants that its scope was asked for under.
+    grants: u64,
     /// Whether this session changed definitions that it must not judge by any more.
     doubt: Doubt,
     client_in: BytesMut,
@@ -198,6 +200,8 @@ impl Driver {
             recorder: parts.recorder,
             timers: parts.timers,
             watch: parts.watch,
+            // Grants may have changed since the login: the first statement asks.
+            grants: 0,
             doubt: Doubt::None,
             client_in: left_over(parts.client.1),
             server_in: left_over(parts.server.1),
@@ -354,11 +358,12 @@ impl Driver {
                 return Ok(Step::Took(bytes.len()));
             }
         };
+        // Before it is asked what has to wait: a hold that comes back must not build on a guess.
+        self.follow_policy()?;
         if self.session.stalls(&frame) {
             self.stalled = true;
             return Ok(Step::Wait);
         }
-        self.follow_policy()?;
         if let Some(kind) = needs_record(&frame)
             && let Err(report) = self.recorder.check()
         {
@@ -413,7 +418,9 @@ impl Driver {
 
     fn judge_text(&self, text: &[u8], ready: &mut Option<Arc<Judgement>>) -> Result<Arc<Judgement>, Step> {
         let Ok(text) = std::str::from_utf8(text) else { return Ok(self.scope.not_utf8(text)) };
-        if let Some(judgement) = ready.take_if(|judgement| *judgement.text == *text) {
+        // What was judged elsewhere counts unless the policy or a grant has changed meanwhile.
+        let stamp = self.scope.stamp();
+        if let Some(judgement) = ready.take_if(|judgement| *judgement.text == *text && judgement.stamp == stamp) {
             return Ok(judgement);
         }
         if text.len() > ELSEWHERE_BYTES && !self.scope.knows(text) {
@@ -451,16 +458,20 @@ impl Driver {
         self.doubt != Doubt::None
     }
 
-    /// A configuration loaded since the last statement applies from this one on, and so does what was learnt of the database.
+    /// A configuration loaded since the last statement applies from this one on, and so do grants and their ends, and what was
+    /// learnt of the database.
     fn follow_policy(&mut self) -> Result<(), End> {
         let doubts = self.doubt != Doubt::None && self.doubts();
-        if self.scope.doubts() == doubts && self.door.is_current(&self.scope) {
+        // Read first: what changes meanwhile is asked for at the next message.
+        let grants = self.door.grants().number();
+        if self.scope.doubts() == doubts && self.grants == grants && self.door.is_current(&self.scope) {
             return Ok(());
         }
+        self.grants = grants;
         match self.door.readmit(&self.user, &self.database, &self.scope, doubts) {
             Some(admission) => {
                 let scope = admission.scope;
-                self.session.hold_read_only(scope.policy().holds_read_only());
+                self.session.hold_read_only(scope.holds_read_only());
                 self.session.cap(caps(&scope));
                 self.session.record_parameters(scope.policy().recording.parameters);
                 self.timers.limits(&scope.policy().limits);

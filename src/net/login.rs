@@ -564,7 +564,7 @@ impl<'a> Hello<'a> {
         Ok(upstream)
     }
 
-    /// What is to be asked of an endpoint that answered, beside what is known of it.
+    /// What is to be asked of an endpoint that answered, beside what is known of it. A hold that a grant lifts comes back.
     fn wanted(&self, admission: &Admission, upstream: &Upstream) -> Wanted {
         let access = &admission.access;
         let policy = admission.scope.policy();
@@ -611,7 +611,7 @@ impl<'a> Hello<'a> {
                 ..Limits::default()
             },
         };
-        let mut session = Session::new(settings, policy.holds_read_only());
+        let mut session = Session::new(settings, admission.scope.holds_read_only());
         self.welcome(version, &control, &upstream, &mut session);
         let shared = self.shared;
         let watch = admission.scope.cell().map(|cell| shared.catalogs.watch(cell, &shared.door, &shared.connector));

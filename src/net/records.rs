@@ -201,6 +201,7 @@ fn statement(
         Some(None) => Arc::from("protocol"),
         None => Arc::clone(&told.rule),
     };
+    let grant = told.grants.clone().filter(|_| refused.is_none());
     audit::Statement {
         verdict,
         rule,
@@ -216,7 +217,7 @@ fn statement(
         name: None,
         parameters: None,
         transaction: Some(transaction),
-        grant: None,
+        grant,
         sqlstate: refused.map(|refused| sqlstate(&refused.sqlstate)),
     }
 }
@@ -266,7 +267,8 @@ fn outcome(
 
 /// Whether a statement may be counted instead of recorded: one that only reads, was allowed, and has nothing else to tell.
 fn is_counted(told: &Judgement, refused: bool) -> bool {
-    told.is_read && !refused && told.refusal.is_none() && told.observed.is_none() && told.notices.is_empty()
+    let plain = told.refusal.is_none() && told.observed.is_none() && told.grants.is_none() && told.notices.is_empty();
+    told.is_read && !refused && plain
 }
 
 /// The fingerprint of a counted read, whose outcome has come.

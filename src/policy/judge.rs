@@ -2,9 +2,10 @@
 //!
 //! For each effect, in this order: a class in `deny`; a relation or function that is denied; a relation that is not among
 //! the allowed ones; a change of `search_path` that rules lean on; text that relation and function rules cannot be applied to;
-//! a class that `allow` does not cover; an extension that is not listed. Of several refused effects the gravest is told.
+//! a class that `allow` does not cover; an extension that is not listed. Of several refused effects the gravest is told. Grants lift
+//! "not in `allow`" and, for relations that they name, "not among the allowed ones"; every other rule beats them.
 
-use super::{Denial, Policy, Rule, Verdict, glob, scope, severity};
+use super::{Denial, Policy, Rule, Verdict, Widening, glob, scope, severity};
 use crate::sql::settings::EMPTIES_SEARCH_PATH;
 use crate::sql::{Class, Effect, Object, ObjectKind};
 
@@ -20,25 +21,52 @@ pub fn covers(pattern: &str, class: Class) -> bool {
 impl Policy {
     /// Judges a set of effects. Deny beats allow; what no rule allows is denied; no effects at all are allowed.
     pub fn judge<'a>(&self, effects: impl Iterator<Item = &'a Effect>) -> Verdict {
-        let refused = effects.filter_map(|effect| self.refuses(effect).map(|rule| (effect, rule)));
+        self.judge_widened(effects, &[]).0
+    }
+
+    /// The same under grants. Gives which of them it passes by: of each effect that the policy alone refuses, the first that allows it.
+    /// Several do not add up on one effect.
+    pub fn judge_widened<'a, 'w>(
+        &self,
+        effects: impl Iterator<Item = &'a Effect>,
+        grants: &'w [Widening],
+    ) -> (Verdict, Vec<&'w Widening>) {
+        let mut used: Vec<&Widening> = Vec::new();
+        let refused = effects.filter_map(|effect| {
+            let rule = self.refuses(effect, None)?;
+            let Some(grant) = grants.iter().find(|grant| self.refuses(effect, Some(grant)).is_none()) else {
+                return Some((effect, rule));
+            };
+            if !used.contains(&grant) {
+                used.push(grant);
+            }
+            None
+        });
+        let verdict = self.verdict(refused);
+        (verdict, used)
+    }
+
+    fn verdict<'a>(&self, refused: impl Iterator<Item = (&'a Effect, String)>) -> Verdict {
         match refused.min_by(|(one, _), (other, _)| severity::key(one).cmp(&severity::key(other))) {
             None => Verdict::Allow,
             Some((effect, rule)) => Verdict::Deny(Denial {
                 effect: effect.clone(),
+                grantable: self.refuses(effect, Some(&everything(effect))).is_none(),
                 rule,
                 read_only_violation: self.read_only && severity::is_write(effect.class),
             }),
         }
     }
 
-    /// The rule that refuses `effect`, in words, if one does.
-    fn refuses(&self, effect: &Effect) -> Option<String> {
+    /// The rule that refuses `effect`, under a grant or without one, in words, if one does.
+    fn refuses(&self, effect: &Effect, grant: Option<&Widening>) -> Option<String> {
+        let unless = |lifted: fn(&Widening, &Effect) -> bool| !grant.is_some_and(|grant| lifted(grant, effect));
         self.denied_class(effect)
             .or_else(|| self.denied_object(effect))
-            .or_else(|| self.outside_allowed_relations(effect))
+            .or_else(|| self.outside_allowed_relations(effect).filter(|_| unless(widens_to)))
             .or_else(|| self.moves_search_path(effect))
             .or_else(|| self.beyond_the_rules(effect))
-            .or_else(|| self.not_allowed(effect))
+            .or_else(|| self.not_allowed(effect).filter(|_| unless(Widening::allows)))
             .or_else(|| self.unlisted_extension(effect))
     }
 
@@ -143,6 +171,16 @@ impl Policy {
     fn names(&self, class: Class) -> bool {
         self.allow.iter().any(|rule| rule.pattern == class.name())
     }
+}
+
+/// Whether a grant reaches beyond `relations.allow`: it has to name the relation.
+fn widens_to(grant: &Widening, effect: &Effect) -> bool {
+    grant.allows(effect) && grant.names(effect)
+}
+
+/// A grant as wide as one for this effect can be.
+fn everything(effect: &Effect) -> Widening {
+    Widening { grant: "".into(), classes: vec![effect.class], relations: Vec::new() }
 }
 
 fn find<'r>(rules: &'r [Rule], object: &Object, covered: impl Fn(&str, &Object) -> bool) -> Option<&'r Rule> {

@@ -1,6 +1,6 @@
 //! (policy, effects) → verdict. Pure and total: no clock, no I/O, no `Result`; every verdict names its rule.
 //!
-//! `judge` decides, `scope` says what a relation or function pattern covers, `severity` which of several refusals is told,
+//! `judge` decides, `widening` is what a grant adds, `scope` says what a relation or function pattern covers, `severity` which of several refusals is told,
 //! `refusal` words it for the person who meets it, `matrix` shows the policy as a picture.
 //!
 //! May not name: `tokio`, `session`, `net`, `audit`, `config`.
@@ -11,6 +11,7 @@ pub mod matrix;
 mod refusal;
 mod scope;
 mod severity;
+mod widening;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -19,6 +20,8 @@ use crate::sql::{Class, Effect};
 
 pub use judge::covers;
 pub use refusal::Refusal;
+pub use severity::contradicts_read_only;
+pub use widening::{Widening, classes_of, is_never};
 
 /// A compiled policy: what one (environment, role) may do.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -135,6 +138,8 @@ pub struct Denial {
     pub rule: String,
     /// Whether it is a write that a read-only policy refuses (SQLSTATE 25006).
     pub read_only_violation: bool,
+    /// Whether a grant of the effect's class would let it pass.
+    pub grantable: bool,
 }
 
 impl Policy {

@@ -78,6 +78,42 @@ pub(super) const fn is_write(class: Class) -> bool {
     }
 }
 
+/// Classes that a read-only policy cannot allow: writes, which the server's hold refuses, and whatever acts in spite of the hold
+/// or would loosen it.
+pub const fn contradicts_read_only(class: Class) -> bool {
+    match class {
+        Class::WriteInsert
+        | Class::WriteUpdate
+        | Class::WriteDelete
+        | Class::WriteMerge
+        | Class::WriteCopy
+        | Class::WriteLock
+        | Class::DestroyDeleteAll
+        | Class::DestroyUpdateAll
+        | Class::DestroyTruncate
+        | Class::DdlAdditive
+        | Class::DdlLocking
+        | Class::DdlDestructive
+        | Class::Privilege
+        | Class::FunctionDangerous
+        | Class::SessionPinned
+        | Class::TransactionTwoPhase
+        | Class::Maintenance
+        | Class::Server
+        | Class::Unknown
+        | Class::Unparsed => true,
+        Class::Read
+        | Class::FunctionSafe
+        | Class::FunctionVolatile
+        | Class::FunctionAdvisoryLock
+        | Class::SessionSetting
+        | Class::SessionIdentity
+        | Class::Transaction
+        | Class::Procedure
+        | Class::Notify => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

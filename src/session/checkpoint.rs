@@ -13,6 +13,8 @@ pub struct Checkpoint {
     to_server: usize,
     to_client: usize,
     believed: Believed,
+    loose: bool,
+    unheld: bool,
     skip: Skip,
     batch_open: bool,
     copy_in: bool,
@@ -34,6 +36,8 @@ impl Session {
             to_server: self.out.to_server.len(),
             to_client: self.out.to_client.len(),
             believed: self.believed,
+            loose: self.loose,
+            unheld: self.unheld,
             skip: self.skip,
             batch_open: self.batch_open,
             copy_in: self.copy_in,
@@ -62,6 +66,8 @@ impl Session {
         self.out.to_client.truncate(to.to_client);
         self.out.events.clear();
         self.believed = to.believed;
+        self.loose = to.loose;
+        self.unheld = to.unheld;
         self.skip = to.skip;
         self.batch_open = to.batch_open;
         self.copy_in = to.copy_in;

@@ -291,6 +291,9 @@ impl Session {
             return Ok(None);
         }
         readable(judgement)?;
+        if let Some(report) = self.cannot_hold(judgement.statements.iter().map(|statement| &statement.movement)) {
+            return Err(report);
+        }
         if self.is_aborted(judgement) {
             return Ok(None);
         }
@@ -575,7 +578,8 @@ impl Session {
             self.tell_parameters(parameters);
             return Taken::Dropped;
         }
-        if let Err(report) = unreserved(portal).and_then(|()| self.room_for_portal()) {
+        let unfit = unreserved(portal).and_then(|()| self.room_for_portal()).err();
+        if let Some(report) = unfit.or_else(|| self.cannot_hold(std::iter::once(judgement.movement()))) {
             self.native_error(Kind::Bind, Some(judgement), report);
             self.tell_parameters(parameters);
             return Taken::Dropped;
@@ -650,7 +654,8 @@ impl Session {
             let report = no_chain(*end);
             return self.native_error(Kind::Execute, Some(judgement), report);
         }
-        if let Some(report) = self.not_in_guard(&judgement.statements) {
+        let unheld = self.cannot_hold(std::iter::once(movement));
+        if let Some(report) = unheld.or_else(|| self.not_in_guard(&judgement.statements)) {
             return self.native_error(Kind::Execute, Some(judgement), report);
         }
         match self.follow(&judgement) {

@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use crate::sql::{Movement, TransactionEnd};
 use crate::wire::frontend::{Target, tag};
+use crate::wire::report::Report;
 use crate::wire::write;
 
 use super::names::Prepared;
@@ -49,6 +50,7 @@ impl Session {
                 self.send_own(BEGIN, slot, false);
                 self.send_own(LOCK, slot, false);
                 self.believed = Believed::Wrapped;
+                self.unheld = false;
                 self.new_lock_timeout();
                 self.set_lock_timeout(movement, slot);
                 self.guard.open = false;
@@ -59,6 +61,11 @@ impl Session {
                 self.believed = Believed::Client { locked: true, failed: false };
                 self.new_lock_timeout();
                 self.set_lock_timeout(movement, slot);
+                true
+            }
+            Believed::Wrapped if self.unheld => {
+                self.send_own(LOCK, slot, false);
+                self.unheld = false;
                 true
             }
             Believed::Wrapped | Believed::Client { .. } => false,
@@ -120,7 +127,32 @@ impl Session {
 
     /// Follows transaction control that was just sent.
     pub(super) fn believe(&mut self, movement: &Movement) {
+        // A held session's savepoints come after its lock.
+        self.loose |= !self.read_only && matches!(movement, Movement::Savepoint { .. });
         self.believed = after(self.believed, movement);
+    }
+
+    /// Why the hold cannot be put on the open transaction: it made savepoints while it was not held (a grant has ended within it, or
+    /// another policy was loaded), and the server forgets a lock when it goes back to one. Only its end passes then, and out of a failed
+    /// one the way back to a savepoint.
+    pub(super) fn cannot_hold<'m>(&self, movements: impl Iterator<Item = &'m Movement>) -> Option<Report> {
+        if !self.read_only || !self.loose {
+            return None;
+        }
+        let savepoint = |movement: &&Movement| matches!(movement, Movement::Savepoint { .. });
+        let mut within = movements.take_while(|movement| !matches!(movement, Movement::End { .. }));
+        let unheld = match self.believed {
+            Believed::Idle => false,
+            Believed::Wrapped => self.unheld && within.next().is_some(),
+            Believed::Client { failed: true, .. } => {
+                within.next().is_some_and(|first| savepoint(&first)) && !within.all(|movement| savepoint(&movement))
+            }
+            Believed::Client { locked, .. } => !locked && within.next().is_some(),
+        };
+        unheld.then(|| {
+            let text = "pgwarden: this transaction was begun under a grant or policy that has ended, and cannot be held read-only";
+            Report::error("25006", text).hint("End it with COMMIT or ROLLBACK, and begin another one.")
+        })
     }
 
     /// Makes sure that a statement this session made exists on the server connection that will run it.

@@ -357,6 +357,7 @@ impl Session {
     pub(super) fn settle(&mut self, shown: bool) {
         if self.queue.is_empty() && !self.batch_open {
             self.guessed = false;
+            self.loose &= self.status != Status::Idle;
             if self.status == Status::Idle && self.believed != Believed::Idle {
                 // A transaction that was believed open is not: the next one may be on another server connection.
                 self.believed = Believed::Idle;

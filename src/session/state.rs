@@ -187,6 +187,10 @@ pub struct Session {
     pub(super) names: Names,
     pub(super) queue: Queue,
     pub(super) believed: Believed,
+    /// The client's open transaction may have savepoints from before it was held: going back to one would undo a lock.
+    pub(super) loose: bool,
+    /// The proxy's own open transaction was begun before the session was held.
+    pub(super) unheld: bool,
     pub(super) status: Status,
     pub(super) skip: Skip,
     /// Extended messages went upstream since the last Sync.
@@ -232,6 +236,8 @@ impl Session {
             names: Names::default(),
             queue: Queue::default(),
             believed: Believed::Idle,
+            loose: false,
+            unheld: false,
             status: Status::Idle,
             skip: Skip::No,
             batch_open: false,
@@ -261,8 +267,9 @@ impl Session {
         }
     }
 
-    /// A new policy applies from the next statement on.
+    /// A new policy applies from the next statement on, and so does a grant or its end.
     pub fn hold_read_only(&mut self, read_only: bool) {
+        self.unheld |= read_only && !self.read_only && self.believed == Believed::Wrapped;
         self.read_only = read_only;
     }
 

@@ -4,6 +4,7 @@
 //! by a token ([`crate::config::Token`]); what they do is recorded before it is done.
 
 mod control;
+mod grants;
 mod log;
 mod openapi;
 pub mod operation;
@@ -57,6 +58,12 @@ fn handler(operation: Operation) -> MethodRouter<State> {
         Operation::Sessions => get(control::sessions),
         Operation::Cancel => post(control::cancel),
         Operation::End => post(control::end),
+        Operation::Grants => get(grants::list),
+        Operation::Grant => get(grants::one),
+        Operation::RequestGrant => post(grants::request),
+        Operation::ApproveGrant => post(grants::approve),
+        Operation::DenyGrant => post(grants::deny),
+        Operation::RevokeGrant => post(grants::revoke),
         Operation::Policies => get(control::policies),
         Operation::Try => post(control::try_statement),
         Operation::Endpoints => get(control::endpoints),

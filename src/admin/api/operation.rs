@@ -98,6 +98,7 @@ macro_rules! operations {
 const VIEWER: Option<ConsoleRole> = Some(ConsoleRole::Viewer);
 const AUDITOR: Option<ConsoleRole> = Some(ConsoleRole::Auditor);
 const OPERATOR: Option<ConsoleRole> = Some(ConsoleRole::Operator);
+const NOTE: Parameter = optional("note", "string", "why");
 
 operations! {
     /// A page of audit records, each with its outcome.
@@ -154,6 +155,29 @@ operations! {
     Cancel = Post "/sessions/{id}/cancel", OPERATOR, takes [], body [], gives ["done": "boolean"];
     /// End a session.
     End = Post "/sessions/{id}/end", OPERATOR, takes [], body [], gives ["done": "boolean"];
+    /// Every grant that is asked for or in force, and those that ended last. `restored` is false while those of the time before the start are
+    /// still being read from the log.
+    Grants = Get "/grants", VIEWER,
+        takes [optional("state", "string", "`requested`, `approved`, `denied`, `revoked` or `expired`; all if left out")], body [],
+        gives ["restored": "boolean", "grants": "array"];
+    /// One grant, with what it would change by the configuration in force.
+    Grant = Get "/grants/{id}", VIEWER, takes [], body [], gives ["grant": "object", "preview": "object"];
+    /// Ask for a grant. Which role may is configured: `[grants] requested_by`.
+    RequestGrant = Post "/grants", VIEWER, takes [],
+        body [required("user", "string", "for which user"), required("environment", "string", "where"),
+              optional("database", "string", "on which database; on all of the environment if left out"),
+              required("allow", "array", "effect classes or prefixes, as in a policy's `allow`"),
+              optional("relations", "array", "the only relations that it is for, with their schema: `public.orders`"),
+              required("for", "string", "how long: `30m`, `2h`"), required("reason", "string", "why")],
+        gives ["grant": "object", "preview": "object"];
+    /// Give a grant. Which role may is configured (`[grants] approved_by`), and nobody may for themselves.
+    ApproveGrant = Post "/grants/{id}/approve", VIEWER, takes [],
+        body [optional("confirm", "string", "the environment's name, where `[grants] confirm` wants it"), NOTE],
+        gives ["grant": "object", "preview": "object"];
+    /// Refuse a request.
+    DenyGrant = Post "/grants/{id}/deny", VIEWER, takes [], body [NOTE], gives ["grant": "object", "preview": "object"];
+    /// Take a grant back, or withdraw a request.
+    RevokeGrant = Post "/grants/{id}/revoke", VIEWER, takes [], body [NOTE], gives ["grant": "object", "preview": "object"];
     /// What each role may do in each environment.
     Policies = Get "/policies", VIEWER, takes [], body [], gives ["generation": "integer", "rows": "array"];
     /// Judge a statement as a role would have it judged, without running it.

@@ -18,12 +18,14 @@ pub enum Tab {
     Review,
     /// `/sessions`
     Sessions,
+    /// `/grants`
+    Grants,
     /// `/policies`
     Policies,
 }
 
 impl Tab {
-    const ALL: [Tab; 5] = [Tab::Overview, Tab::Audit, Tab::Review, Tab::Sessions, Tab::Policies];
+    const ALL: [Tab; 6] = [Tab::Overview, Tab::Audit, Tab::Review, Tab::Sessions, Tab::Grants, Tab::Policies];
 
     const fn parts(self) -> (&'static str, &'static str, &'static str) {
         match self {
@@ -31,6 +33,7 @@ impl Tab {
             Tab::Audit => ("/audit", "Audit", "a"),
             Tab::Review => ("/review", "Review", "r"),
             Tab::Sessions => ("/sessions", "Sessions", "s"),
+            Tab::Grants => ("/grants", "Grants", "g"),
             Tab::Policies => ("/policies", "Policies", "p"),
         }
     }
@@ -45,6 +48,8 @@ pub struct Frame {
     pub open: usize,
     /// Those of them that are overdue.
     pub overdue: usize,
+    /// Grants that wait for an answer.
+    pub asked: usize,
 }
 
 /// A page within the frame.
@@ -78,6 +83,9 @@ fn link(frame: &Frame, one: Tab, current: Tab) -> Markup {
                 span.badge.late[frame.overdue > 0] title={ (count(frame.open as u64)) " to review, " (count(frame.overdue as u64)) " overdue" } {
                     (count(frame.open as u64))
                 }
+            }
+            @if one == Tab::Grants && frame.asked > 0 {
+                span.badge title={ (count(frame.asked as u64)) " to answer" } { (count(frame.asked as u64)) }
             }
         }
     }

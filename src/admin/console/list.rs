@@ -82,6 +82,9 @@ pub fn details(record: &RecordView<'_>) -> String {
     let login = Some(&record.login).filter(|_| record.event != "session_end");
     let texts = texts.into_iter().chain(login).filter(|text| !text.is_empty());
     let mut parts: Vec<String> = texts.map(|text| text.to_string()).collect();
+    if record.event == "grant" {
+        parts.push(format!("{} in {}: {}", record.for_user, record.for_environment, record.allows.join(", ")));
+    }
     if record.event == "reads" {
         parts.push(format!("{} more like {}", counted(record.count.unwrap_or(0), "read"), record.fingerprint));
         parts.extend(record.failed.filter(|failed| *failed > 0).map(|failed| format!("{failed} failed")));

@@ -9,6 +9,7 @@ mod assets;
 mod chart;
 mod digest;
 mod door;
+mod grants;
 mod layout;
 mod list;
 mod login;
@@ -61,6 +62,8 @@ pub fn routes() -> Router<State> {
         .route("/review/digest", get(digest::show))
         .route("/sessions", get(sessions::list))
         .route("/sessions/{id}", get(sessions::one).post(sessions::submit))
+        .route("/grants", get(grants::list).post(grants::ask))
+        .route("/grants/{id}", get(grants::one).post(grants::decide))
         .route("/policies", get(policies::show).post(policies::attempt))
         .route("/assets/{name}", get(assets::serve))
         .fallback(nowhere)
@@ -105,6 +108,7 @@ impl State {
     /// The frame of a person's page.
     fn frame(&self, person: &Person) -> Frame {
         let summary = self.inbox.summary(Timestamp::now());
-        Frame { person: person.clone(), open: summary.open, overdue: summary.overdue }
+        let (asked, _) = self.book.counts();
+        Frame { person: person.clone(), open: summary.open, overdue: summary.overdue, asked }
     }
 }

@@ -21,6 +21,8 @@ pub enum Problem {
     NotPrivate,
     /// The role is not enough; the one that is.
     NotAllowed(ConsoleRole),
+    /// The person may not, whatever the role.
+    NotYours(String),
     /// A form that this console did not make for this person.
     Forged,
     /// There is no such thing.
@@ -59,6 +61,7 @@ impl Problem {
             Problem::NotAllowed(role) => {
                 (StatusCode::FORBIDDEN, "Not yours to do", format!("This needs the console role `{}`.", role.name()))
             }
+            Problem::NotYours(why) => (StatusCode::FORBIDDEN, "Not yours to do", why.clone()),
             Problem::Forged => (
                 StatusCode::FORBIDDEN,
                 "That form is not valid any more",

@@ -184,6 +184,9 @@ fn event(record: &RecordView<'_>) -> Markup {
             @if record.event == "reads" && !record.fingerprint.is_empty() {
                 p { a href=(href(&term("fingerprint", &record.fingerprint))) { "All statements of this fingerprint" } }
             }
+            @if record.event == "grant" && !record.grant.is_empty() {
+                p { a href={ "/grants/" (record.grant) } { "The grant" } }
+            }
             @if record.event == "review" && !record.of.is_empty() {
                 p { a href={ "/audit/" (record.of) } { "The record that was reviewed" } }
             }
@@ -202,7 +205,10 @@ fn verdict(story: &Story<'_>) -> Markup {
                 @if !record.policy.is_empty() {
                     dt { "Policy" } dd { (Outside(&record.policy)) @if let Some(generation) = record.generation { ", generation " (generation) } }
                 }
-                @if !record.grant.is_empty() { dt { "Grant" } dd { a href=(href(&term("grant", &record.grant))) { (OneLine(&record.grant, 60)) } } }
+                @if !record.grant.is_empty() {
+                    dt { "Grant" }
+                    dd { @for grant in record.grant.split(' ') { a href={ "/grants/" (grant) } { (OneLine(grant, 60)) } " " } }
+                }
                 @if !record.sqlstate.is_empty() { dt { "SQLSTATE" } dd.mono { (OneLine(&record.sqlstate, 10)) } }
                 @if !record.readers.is_empty() {
                     dt { "Read by" }

@@ -329,8 +329,8 @@ impl Snapshot<'_> {
         let mut near = Neighbourhood::default();
         self.gather_session(&record, around, &mut near)?;
         let mut related = self.all(&Filter::of(Field::Event, "review").and(&Filter::of(Field::Of, &record.id)))?;
-        if !record.grant.is_empty() {
-            related.extend(self.all(&Filter::of(Field::Event, "grant").and(&Filter::of(Field::Grant, &record.grant)))?);
+        for grant in record.grant.split(' ').filter(|grant| !grant.is_empty()) {
+            related.extend(self.all(&Filter::of(Field::Event, "grant").and(&Filter::of(Field::Grant, grant)))?);
         }
         if !record.session.is_empty() {
             let cancels = Filter::of(Field::Event, "cancel").and(&Filter::of(Field::Target, &record.session));

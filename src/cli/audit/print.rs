@@ -200,6 +200,9 @@ fn details(record: &RecordView<'_>) -> String {
         &record.grant,
     ];
     parts.extend(texts.iter().filter(|text| !text.is_empty()).map(|text| text.to_string()));
+    if record.event == "grant" {
+        parts.push(format!("{} in {}: {}", record.for_user, record.for_environment, record.allows.join(", ")));
+    }
     let numbers = [
         ("statements", record.statements),
         ("denied", record.denied),

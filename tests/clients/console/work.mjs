@@ -1,6 +1,6 @@
 // The console in a real browser: every page, every action, the keyboard alone, and axe's accessibility rules.
 //
-// node work.mjs JSON: {url, user, password, viewer, viewerPassword, shots, docs, hostile}. Prints `ok …` lines; exits with 1
+// node work.mjs JSON: {url, user, password, viewer, viewerPassword, second, shots, docs, hostile}. Prints `ok …` lines; exits with 1
 // when something is otherwise.
 
 import { createRequire } from 'node:module';
@@ -96,7 +96,7 @@ try {
   ok('logs in by keyboard');
 
   // Keys lead from page to page.
-  for (const [key, title] of [['o', 'Overview'], ['r', 'Review'], ['s', 'Sessions'], ['p', 'Policies'], ['a', 'Audit log']]) {
+  for (const [key, title] of [['o', 'Overview'], ['r', 'Review'], ['s', 'Sessions'], ['g', 'Grants'], ['p', 'Policies'], ['a', 'Audit log']]) {
     await page.keyboard.press('g');
     await page.keyboard.press(key);
     await heading(page, title);
@@ -250,6 +250,51 @@ try {
   await leads(page, () => page.keyboard.press('Enter'));
   await heading(page, 'Sessions');
   ok('cancels and ends a session');
+
+  // Grants: asked for by keyboard, not approved by whoever asked, approved by somebody else who types where, and taken back.
+  await page.goto(`${given.url}/grants`);
+  await page.getByText('Nobody has more than their policy allows.').waitFor();
+  await page.getByRole('combobox', { name: 'For', exact: true }).selectOption('app');
+  await page.getByRole('combobox', { name: 'In', exact: true }).selectOption('production');
+  await page.getByLabel('Effects, parted by commas').fill('ddl.destructive, read');
+  await page.getByLabel('Only on these relations').fill('public.orders');
+  await page.getByLabel('Why').fill('<script>hacked = 1</script> \u202Eas agreed');
+  await page.getByRole('button', { name: 'Ask', exact: true }).focus();
+  await leads(page, () => page.keyboard.press('Enter'));
+  await heading(page, 'Grant for app');
+  await page.getByText('It is your own: somebody else has to approve it.').waitFor();
+  check(await page.getByRole('button', { name: 'Approve' }).count() === 0, 'nobody approves their own');
+  const grant = page.url();
+  const second = await open();
+  await second.goto(grant);
+  await logIn(second, given.second, given.password);
+  await heading(second, 'Grant for app');
+  await second.getByText('adds', { exact: true }).waitFor();
+  await look(second, 'grant');
+  check((await second.content()).includes('\\u{202e}'), 'a reason shows its hazards');
+  check(await second.evaluate(() => globalThis.hacked === undefined), 'a reason does nothing');
+  await second.getByLabel('Type production to approve').fill('staging');
+  await leads(second, () => second.getByRole('button', { name: 'Approve' }).click());
+  await second.getByText('type the environment').waitFor();
+  await second.goto(grant);
+  await second.getByLabel('Type production to approve').focus();
+  await second.keyboard.type('production');
+  await leads(second, () => second.keyboard.press('Enter'));
+  await second.getByText('in force, ends in').waitFor();
+  await page.goto(`${given.url}/grants`);
+  await page.getByText('in force, ends in').waitFor();
+  await look(page, 'grants');
+  await page.keyboard.press('j');
+  await leads(page, () => page.keyboard.press('Enter'));
+  await page.getByLabel('Note').fill('done <b>with it</b>');
+  await leads(page, () => page.keyboard.press('Enter'));
+  await page.getByText('revoked by').first().waitFor();
+  await leads(page, () => page.getByRole('link', { name: 'Its records' }).click());
+  await page.waitForFunction(() => document.querySelectorAll('#records li').length === 3);
+  await leads(page, () => page.locator('#records a.record').first().click());
+  await leads(page, () => page.getByRole('link', { name: 'The grant', exact: true }).click());
+  await heading(page, 'Grant for app');
+  ok('grants');
 
   // Policies: a cell and its rule, a statement tried.
   await page.goto(`${given.url}/policies`);

@@ -109,7 +109,7 @@ for (const button of document.querySelectorAll('[data-print]')) {
 
 // Keys. `g` and a letter goes to a page; `j` and `k` walk along lists.
 const keys = $('#keys');
-const pages = { o: '/', a: '/audit', r: '/review', s: '/sessions', p: '/policies' };
+const pages = { o: '/', a: '/audit', r: '/review', s: '/sessions', g: '/grants', p: '/policies' };
 let going = 0;
 const walk = (step) => {
   const stops = [...document.querySelectorAll('#records a.record, .inbox a.stop, [data-refresh] a.stop')];
