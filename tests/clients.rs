@@ -49,6 +49,7 @@ const fn thorough(name: &'static str, command: &'static str) -> Client {
 /// Every client.
 const CLIENTS: &[Client] = &[
     fast("psql", "python psql/work.py"),
+    fast("psql, files", "python psql-files/work.py"),
     fast("pg_dump", "python pg-dump/work.py"),
     fast("pgbench", "sh pgbench/work.sh"),
     thorough("libpq pipeline", "program libpq-pipeline"),
@@ -64,6 +65,7 @@ const CLIENTS: &[Client] = &[
     fast("prisma", "node prisma/work.cjs"),
     thorough("Prisma Migrate", "node prisma-migrate/work.cjs"),
     thorough("Drizzle", "node-more drizzle/work.cjs"),
+    thorough("drizzle-kit", "node-more drizzle-kit/work.cjs"),
     thorough("Knex", "node-more knex/work.cjs"),
     thorough("Sequelize", "node-more sequelize/work.cjs"),
     thorough("TypeORM", "node-more typeorm/work.cjs"),
@@ -382,6 +384,11 @@ fn configuration(databases: &[(String, String, String)], pooled: bool) -> String
     text.push_str(RULES);
     for (name, pooled, direct) in databases {
         text.push_str(&database(name, pooled, direct));
+    }
+    if let Some((name, _, direct)) = databases.first() {
+        // Where `prisma migrate dev` tries migrations out.
+        let shadows = direct.replace(name, "{name}");
+        text.push_str(&database("\"prisma_migrate_shadow_db_*\"", &shadows, &shadows));
     }
     for (role, _) in ROLES {
         text.push_str(&user(role, PASSWORD, &format!("production = \"{role}\"")));

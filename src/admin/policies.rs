@@ -100,7 +100,7 @@ impl State {
             rule: judgement.rule.to_string(),
             policy: scope.policy_name().to_string(),
             sqlstate: told.map(|refusal| refusal.sqlstate),
-            message: told.map(|refusal| refusal.message.clone()),
+            message: told.map(|refusal| refusal.told(None)),
             detail: told.map(|refusal| refusal.detail.clone()),
             hint: told.and_then(|refusal| refusal.hint.clone()),
             notices: judgement.notices.clone(),

@@ -221,7 +221,7 @@ fn verdict_text(out: &mut String, judged: &Judged, colour: bool) {
     };
     let _ = writeln!(out, "{} {whom}", excerpt::ink(colour, ink, &verdict));
     if let Some(refusal) = said {
-        let _ = writeln!(out, "  {}\n  {}", excerpt::printable(&refusal.message), excerpt::printable(&refusal.detail));
+        let _ = writeln!(out, "  {}\n  {}", excerpt::printable(&refusal.told(None)), excerpt::printable(&refusal.detail));
         if let Some(hint) = &refusal.hint {
             let _ = writeln!(out, "  Hint: {}", excerpt::printable(hint));
         }
@@ -297,7 +297,7 @@ fn judgement_json(judged: &Judged) -> Value {
         },
         "rule": &*judgement.rule,
         "sqlstate": refusal.map(|refusal| refusal.sqlstate),
-        "message": refusal.map(|refusal| refusal.message.clone()),
+        "message": refusal.map(|refusal| refusal.told(None)),
         "detail": refusal.map(|refusal| refusal.detail.clone()),
         "hint": refusal.and_then(|refusal| refusal.hint.clone()),
         "notices": judgement.notices,

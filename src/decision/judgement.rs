@@ -3,8 +3,9 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::audit::{EffectsJson, Readers, StatementJson};
+use crate::policy::Place;
 use crate::sql::secret_parameters::{self, Secrets};
-use crate::sql::{Class, Movement, Statement};
+use crate::sql::{Class, Ledger, Movement, Statement};
 
 /// A text judged under one policy at one generation. Shared between sessions by the verdict cache.
 #[derive(Debug)]
@@ -43,6 +44,10 @@ pub struct Judgement {
     pub class: Class,
     /// Whether it may change a setting of the session: by SET, or by code that is not known.
     pub may_set: bool,
+    /// What it says of the migration that the session is about to run, if anything.
+    pub ledger: Option<Ledger>,
+    /// Whether it takes an advisory lock that outlives its transaction, under a policy that does not allow everything.
+    pub leaves_lock: bool,
     /// Counts it in the metrics, by what was decided.
     pub counters: Counters,
     /// Which of its parameters are secrets; looked for when parameters are first recorded.
@@ -77,8 +82,18 @@ pub struct Refusal {
     pub hint: Option<String>,
     /// The rule that decided, for the record.
     pub rule: String,
-    /// 1-based character position in the text, where the text itself is at fault.
+    /// 1-based character position in the text of what is at fault, where it is known.
     pub position: Option<usize>,
+    /// Where in the text that is, where it is known.
+    pub place: Option<Place>,
+}
+
+impl Refusal {
+    /// The message with the place: `noted` is the migration that the session is known to be at.
+    pub fn told(&self, noted: Option<&str>) -> String {
+        let place = self.place.as_ref().map(|place| place.words(noted)).unwrap_or_default();
+        format!("{}{place}", self.message)
+    }
 }
 
 impl Judgement {

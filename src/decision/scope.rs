@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use crate::audit::{EffectsJson, Readers, StatementJson};
 use crate::catalog::{self, Catalog};
 use crate::config::Config;
-use crate::policy::{Denial, Policy, StatementText, Verdict, Widening, is_never};
+use crate::policy::{Denial, Place, Policy, StatementText, Verdict, Widening, is_never};
 use crate::sql::{self, Class, Limits, Reading};
 
 use super::catalogs::CatalogCell;
@@ -211,6 +211,7 @@ impl Scope {
                     hint: Some("Split the statement, or raise the limit in `[limits]`.".to_owned()),
                     rule: "limits".to_owned(),
                     position: None,
+                    place: None,
                 };
                 self.finish(text, Reading::default(), Some(refusal), Class::Unparsed, Readers::Neither)
             }
@@ -247,11 +248,16 @@ impl Scope {
                     hint: Some(words.hint),
                     rule: denial.rule,
                     position: None,
+                    place: None,
                 };
+                let mut offset = place_of(&denial.effect, &reading.statements);
                 if let Some(error) = &reading.syntax_error {
                     refusal.message = format!("pgwarden: the statement cannot be parsed: {}", error.message);
-                    refusal.position = error.offset.and_then(|offset| Some(text.get(..offset)?.chars().count() + 1));
+                    offset = error.offset;
                 }
+                let before = offset.and_then(|offset| text.get(..offset));
+                refusal.position = before.map(|before| before.chars().count() + 1);
+                refusal.place = before.map(|before| place(text, before, &reading.statements));
                 self.finish(text, reading, Some(refusal), denial.effect.class, readers)
             }
         }
@@ -302,6 +308,10 @@ impl Scope {
             })
             .collect();
         let may_set = reading.effects.iter().any(|(effect, _)| may_set(effect.class)) || reading.syntax_error.is_some();
+        let mut relations = reading.effects.iter().filter_map(|(effect, _)| written(effect));
+        let ledger = relations.any(sql::migration::is_ledger).then(|| sql::migration::ledger(text));
+        let guards = !self.policy.allows_everything() && !self.policy.observe;
+        let leaves_lock = guards && reading.effects.iter().any(|(effect, _)| takes_session_lock(effect));
         Judgement {
             text: Arc::clone(text),
             generation: self.generation,
@@ -322,6 +332,8 @@ impl Scope {
             class,
             may_set,
             secret_parameters: OnceLock::new(),
+            ledger,
+            leaves_lock,
         }
     }
 
@@ -393,6 +405,7 @@ impl Scope {
             hint: None,
             rule: "encoding".to_owned(),
             position: None,
+            place: None,
         };
         Arc::new(self.finish(&text, Reading::default(), Some(refusal), Class::Unparsed, Readers::Neither))
     }
@@ -410,6 +423,38 @@ impl Scope {
 fn granted(grants: &[&Widening]) -> Option<Arc<str>> {
     let ids: Vec<&str> = grants.iter().map(|widening| &*widening.grant).collect();
     (!ids.is_empty()).then(|| Arc::from(ids.join(" ")))
+}
+
+/// Where what is refused begins: its own words, else the only statement.
+fn place_of(effect: &sql::Effect, statements: &[sql::Statement]) -> Option<usize> {
+    match (effect.span, statements) {
+        (Some(span), _) => Some(span.start),
+        (None, [only]) => Some(only.range.start),
+        (None, _) => None,
+    }
+}
+
+fn place(text: &str, before: &str, statements: &[sql::Statement]) -> Place {
+    let at = before.len();
+    Place {
+        line: before.matches('\n').count() + 1,
+        statement: statements.iter().filter(|statement| statement.range.start <= at).count(),
+        statements: statements.len(),
+        migration: sql::migration::told_by_comment(text, at),
+    }
+}
+
+/// The relation that an effect writes rows of.
+fn written(effect: &sql::Effect) -> Option<&str> {
+    let writes = matches!(effect.class, Class::WriteInsert | Class::WriteUpdate | Class::WriteDelete);
+    effect.object.as_ref().filter(|_| writes).map(|object| object.name.as_str())
+}
+
+/// Whether an effect takes an advisory lock that the end of its transaction does not give back.
+fn takes_session_lock(effect: &sql::Effect) -> bool {
+    let takes = ["pg_advisory_lock", "pg_advisory_lock_shared", "pg_try_advisory_lock", "pg_try_advisory_lock_shared"];
+    let calls = effect.object.as_ref().filter(|_| effect.class == Class::FunctionAdvisoryLock);
+    calls.is_some_and(|function| takes.contains(&function.name.as_str()))
 }
 
 /// Whether what is done may change a setting of the session.

@@ -108,7 +108,7 @@ impl Shapes {
 
 fn depends_on_shape_only(judgement: &Judgement) -> bool {
     let moves_nothing = matches!(judgement.statements.as_slice(), [only] if only.movement == Movement::None);
-    moves_nothing && judgement.refusal.is_none() && judgement.observed.is_none() && judgement.notices.is_empty()
+    moves_nothing && judgement.refusal.is_none() && judgement.observed.is_none() && judgement.notices.is_empty() && judgement.ledger.is_none()
 }
 
 impl Judgement {
@@ -138,6 +138,8 @@ impl Judgement {
             is_read: self.is_read,
             class: self.class,
             may_set: self.may_set,
+            ledger: None,
+            leaves_lock: self.leaves_lock,
             counters: self.counters.clone(),
             secret_parameters: OnceLock::new(),
         }

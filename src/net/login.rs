@@ -612,6 +612,7 @@ impl<'a> Hello<'a> {
             },
         };
         let mut session = Session::new(settings, admission.scope.holds_read_only());
+        session.called(&control.identity.application);
         self.welcome(version, &control, &upstream, &mut session);
         let shared = self.shared;
         let watch = admission.scope.cell().map(|cell| shared.catalogs.watch(cell, &shared.door, &shared.connector));

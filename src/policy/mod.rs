@@ -19,7 +19,7 @@ use std::time::Duration;
 use crate::sql::{Class, Effect};
 
 pub use judge::covers;
-pub use refusal::Refusal;
+pub use refusal::{Place, Refusal};
 pub use severity::contradicts_read_only;
 pub use widening::{Widening, classes_of, is_never};
 

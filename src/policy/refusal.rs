@@ -16,6 +16,34 @@ pub struct Refusal {
     pub sqlstate: &'static str,
 }
 
+/// Where the refused statement stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The line of the text, from 1.
+    pub line: usize,
+    /// The statement's number in the text, from 1.
+    pub statement: usize,
+    /// How many statements the text has.
+    pub statements: usize,
+    /// The migration that the text itself names.
+    pub migration: Option<String>,
+}
+
+impl Place {
+    /// What is said after a refusal's message: where in a text of several statements, and in which migration. `noted` is the
+    /// one that the session is known to be at, where the text names none.
+    pub fn words(&self, noted: Option<&str>) -> String {
+        let migration = self.migration.as_deref().or(noted);
+        let statement = (self.statements > 1).then(|| format!("statement {} of {}", self.statement, self.statements));
+        if migration.is_none() && statement.is_none() {
+            return String::new();
+        }
+        let named = migration.map(|name| format!("migration `{}`", printable(name)));
+        let line = Some(format!("line {} of the text", self.line));
+        format!(" ({})", [named, statement, line].into_iter().flatten().collect::<Vec<_>>().join(", "))
+    }
+}
+
 impl Policy {
     /// Words a denial for a session of `role` in `environment`; whoever answers adds the audit id to the detail.
     pub fn message(&self, denial: &Denial, role: &str, environment: &str) -> Refusal {

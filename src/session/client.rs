@@ -284,7 +284,7 @@ impl Session {
         if self.guards() {
             readable(judgement)?;
         }
-        if let Some(report) = self.cannot_wait(judgement) {
+        if let Some(report) = self.cannot_wait(judgement).or_else(|| self.leaves_lock(judgement)) {
             return Err(report);
         }
         if !self.read_only {
@@ -541,7 +541,7 @@ impl Session {
         if self.read_only || self.guards() {
             readable(judgement)?;
         }
-        if let Some(report) = self.cannot_wait(judgement) {
+        if let Some(report) = self.cannot_wait(judgement).or_else(|| self.leaves_lock(judgement)) {
             return Err(report);
         }
         self.room_for_statement(bytes)?;
@@ -585,6 +585,7 @@ impl Session {
             return Taken::Dropped;
         }
         self.batch_open = true;
+        self.bind_migration(&judgement, bytes.get(HEADER_BYTES..).unwrap_or_default());
         self.hold(judgement.movement(), Slot::Named);
         self.before_locking(&judgement);
         self.bring_here(statement);
@@ -742,6 +743,7 @@ impl Session {
     /// Records that a statement goes upstream; gives the record and the transaction that it belongs to.
     pub(super) fn allowed(&mut self, kind: Kind, judgement: &Arc<Judgement>) -> (u64, u64) {
         let record = self.record();
+        self.follow_migration(judgement);
         self.out.events.push(Event::Statement {
             record,
             kind,

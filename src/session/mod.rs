@@ -11,6 +11,7 @@
 //! - [`hold`] keeps every transaction read-only where policy says so; [`hold_text`] does it inside a multi-statement text;
 //! - [`guard`] keeps a transaction that changed too many rows from committing; [`script`] sends a text in pieces for it;
 //! - [`locks`] keeps the server's `lock_timeout` where policy wants it;
+//! - [`migration`] knows which migration a tool is at, and keeps its lock off a pooler;
 //! - [`cut`] ends statements that meet a limit in rows, bytes or time;
 //! - [`refuse`] makes the server fail where a refusal must look like an error of its own.
 //!
@@ -23,6 +24,7 @@ mod guard;
 mod hold;
 mod hold_text;
 mod locks;
+mod migration;
 mod names;
 mod parameters;
 mod pending;

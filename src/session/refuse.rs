@@ -22,8 +22,11 @@ const NAME: &[u8] = b"pgwarden_refusal";
 impl Session {
     /// Refuses a judged text.
     pub(super) fn refuse_judged(&mut self, kind: Kind, judgement: Arc<Judgement>, denied: &Denied) {
-        let report = Report { position: denied.position, ..Report::error(denied.sqlstate, denied.message.clone()) };
-        let report = Report { detail: Some(denied.detail.clone()), hint: denied.hint.clone(), ..report };
+        let message = denied.told(self.at_migration());
+        let report = Report { position: denied.position, ..Report::error(denied.sqlstate, message) };
+        let hints = [denied.hint.clone(), self.hint_of_migration()];
+        let hint = hints.into_iter().flatten().reduce(|hint, more| format!("{hint} {more}"));
+        let report = Report { detail: Some(denied.detail.clone()), hint, ..report };
         self.refuse(kind, Some(judgement), report, Some(denied.rule.clone()));
     }
 

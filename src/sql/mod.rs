@@ -10,6 +10,7 @@ pub mod effect;
 pub mod functions;
 pub mod generic;
 pub mod limits;
+pub mod migration;
 pub mod postgres;
 pub mod read;
 pub mod reading;
@@ -24,6 +25,7 @@ mod stack;
 
 pub use effect::{Class, Effect, Object, ObjectKind, Origin, Span};
 pub use limits::{Limits, OverLimit};
+pub use migration::Ledger;
 pub use read::read;
 pub use reading::{
     Loose, Movement, PreparedBody, Reading, SavepointStep, Statement, SyntaxError, Tally, TransactionEnd,

@@ -4,6 +4,7 @@ const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');
 const assert = require('node:assert/strict');
+const { randomUUID } = require('node:crypto');
 const work = require('../node/work.cjs');
 const { ok, skip, url } = work;
 
@@ -111,10 +112,15 @@ async function refused() {
   const said = prisma(false, 'migrate', 'deploy');
   assert.match(said, /0003_body/);
   assert.match(said, /pgwarden: ALTER TABLE … DROP COLUMN on `Note` is not allowed/);
+  // Prisma writes the migration's name into its table before it runs it, so pgwarden knows it too.
+  assert.match(said, /\(migration `0003_body`, line 2 of the text\)/);
+  assert.match(said, /detail: Some\("Effect ddl.destructive/);
+  assert.match(said, /prisma migrate resolve --rolled-back 0003_body/);
   await unlocked();
-  ok('migrate deploy: a destructive migration is refused and named, and leaves no lock');
+  ok('migrate deploy: a destructive migration is refused and named with its line, and leaves no lock');
   // This engine sends statement by statement; the one that Prisma downloads sends a file as one query.
-  await assert.rejects(number(`INSERT INTO "Note" ("body") VALUES ('half'); ${DESTROYS['0003_body']}`), /pgwarden: ALTER TABLE/);
+  await assert.rejects(number(`INSERT INTO "Note" ("body") VALUES ('half'); ${DESTROYS['0003_body']}`),
+    /pgwarden: ALTER TABLE.* \(statement 2 of 2, line 2 of the text\)/);
   assert.equal(await number(NOTES), 0);
   ok('a migration sent as one query is refused before its first statement');
   // Prisma notes that it failed, and says so until somebody has looked: its way with every failed migration.
@@ -136,6 +142,36 @@ async function refused() {
   }
 }
 
+// What `migrate dev` sends where its engine runs, statement by statement.
+async function dev() {
+  const shadow = `prisma_migrate_shadow_db_${randomUUID()}`;
+  const at = new URL(url);
+  at.pathname = `/${shadow}`;
+  const own = new Client({ connectionString: url });
+  await own.connect();
+  await own.query('SELECT pg_advisory_lock(72707369)');
+  await own.query(`CREATE DATABASE "${shadow}"`);
+  const other = new Client({ connectionString: String(at) });
+  await other.connect();
+  for (const text of ['CREATE SCHEMA IF NOT EXISTS "public"', ...Object.values(ADDITIVE)]) await other.query(text);
+  const seen = await other.query("SELECT tbl.relname AS table_name FROM pg_class AS tbl INNER JOIN pg_namespace AS namespace ON namespace.oid = tbl.relnamespace WHERE tbl.relkind = 'r' AND namespace.nspname = ANY ( $1 )", [['public']]);
+  assert.deepEqual(seen.rows, [{ table_name: 'Note' }]);
+  await other.end();
+  // The server may still be ending that connection.
+  for (let round = 0; ; round += 1) {
+    try {
+      await own.query(`DROP DATABASE IF EXISTS "${shadow}"`);
+      break;
+    } catch (error) {
+      assert.ok(error.code === '55006' && round < 100, error);
+      await new Promise((done) => setTimeout(done, 50));
+    }
+  }
+  await own.query(NEXT['0004_more']);
+  await own.end();
+  await unlocked();
+}
+
 async function everything() {
   write({ ...ADDITIVE, ...DESTROYS });
   prisma(true, 'migrate', 'deploy');
@@ -143,6 +179,8 @@ async function everything() {
   prisma(true, 'migrate', 'reset', '--force', '--skip-generate');
   ok('a destructive migration, migrate reset');
   skip('migrate dev', 'Prisma’s adapter drops its shadow database while it is still connected to it, without pgwarden too');
+  await dev();
+  ok('what migrate dev sends: its lock, a shadow database with all migrations, and the new one');
   if (prisma(true, 'db', 'push', '--force-reset', '--skip-generate') !== undefined) ok('db push --force-reset');
 }
 
@@ -159,7 +197,7 @@ work.run(async () => {
   write(ADDITIVE);
   try {
     if (!work.mayCreate) return await mayNot();
-    if (work.keeps === 'nothing') {
+    if (work.keeps !== 'all') {
       return skip('migrate', 'a transaction pooler leaves its session lock behind on some server connection; migrations belong on the direct endpoint');
     }
     await deploys();
