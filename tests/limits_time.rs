@@ -12,6 +12,7 @@ mod support;
 mod talk;
 
 use std::io;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::LazyLock;
 use std::thread;
@@ -57,12 +58,13 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 });
 
 /// Roles, each with one limit.
-const ROLES: [(&str, &str); 5] = [
+const ROLES: [(&str, &str); 6] = [
     ("locker", "lock_timeout = \"100ms\""),
     ("reader", "lock_timeout = \"100ms\"\nread_only = true"),
     ("hasty", "statement_timeout = \"200ms\""),
     ("idler", "idle_in_transaction_timeout = \"200ms\""),
     ("lingerer", "transaction_timeout = \"300ms\""),
+    ("counted", "max_result_rows = 10"),
 ];
 
 fn configuration(stacks: &[Stack]) -> String {
@@ -87,7 +89,33 @@ fn configuration(stacks: &[Stack]) -> String {
             text.push_str(&format!("\n[databases.{way}_{place}]\nenvironment = \"{way}\"\n{way} = \"{url}\"\n"));
         }
     }
+    let far = stacks[0].postgres.port();
+    let url = stacks[0].postgres.url("postgres").replace(&format!(":{far}/"), &format!(":{}/", slow_road(far)));
+    text.push_str(&format!("\n[databases.far]\nenvironment = \"direct\"\ndirect = \"{url}\"\n"));
     text
+}
+
+/// A way to a port on which each connection takes a while to begin.
+fn slow_road(to: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let carry = |mut from: TcpStream, mut to: TcpStream| {
+        thread::spawn(move || {
+            let _ = io::copy(&mut from, &mut to);
+            let _ = to.shutdown(std::net::Shutdown::Write);
+        });
+    };
+    thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                thread::sleep(Duration::from_millis(400));
+                let server = TcpStream::connect(("127.0.0.1", to)).unwrap();
+                carry(client.try_clone().unwrap(), server.try_clone().unwrap());
+                carry(server, client);
+            });
+        }
+    });
+    port
 }
 
 fn session(role: &str, database: &str) -> Raw {
@@ -274,4 +302,72 @@ fn no_setting_lets_a_transaction_linger() {
         late
     });
     assert!(late.is_empty(), "{}", late.join("\n"));
+}
+
+/// What the client's own startup parameters set is its session's value, and not more than policy allows.
+#[test]
+fn nobody_starts_with_a_longer_wait() {
+    let longer: [(&str, &str); 4] =
+        [("lock_timeout", "0"), ("Lock_Timeout", "1h"), ("options", "-c lock_timeout=0"), ("options", r"--lock\-timeout=0")];
+    let found = everywhere(|_, database| {
+        let mut found = Vec::new();
+        for parameter in longer.iter().filter(|_| database.starts_with("direct")) {
+            for role in ["locker", "reader"] {
+                let port = WORLD.pgwarden.port();
+                let mut raw = Raw::connect_with(port, role, SECRET, database, &[*parameter]).unwrap();
+                for text in ["select current_setting('lock_timeout')", "begin; select 1"] {
+                    found.push((raw.value(text).unwrap(), role, *parameter));
+                }
+                found.push((raw.value("select current_setting('lock_timeout')").unwrap(), role, *parameter));
+            }
+        }
+        found
+    });
+    let wrong: Vec<_> = found.iter().filter(|(value, ..)| value != "100ms" && value != "1" && !value.is_empty()).collect();
+    assert!(wrong.is_empty() && !found.is_empty(), "{wrong:?}");
+}
+
+/// Its clock is its own, whatever is asked for behind it.
+#[test]
+fn what_is_sent_meanwhile_gives_a_statement_no_more_time() {
+    let late = everywhere(|_, database| {
+        let mut raw = session("hasty", database);
+        raw.send(&talk::bytes_of("Q select pg_sleep(3)", talk::Side::Client)).unwrap();
+        for _ in 0..20 {
+            thread::sleep(Duration::from_millis(100));
+            raw.send(&talk::bytes_of("P - select 1 | B - - | E - | S", talk::Side::Client)).unwrap();
+        }
+        let errors = errors(&raw.answers(21).unwrap());
+        if errors.iter().any(|error| error.starts_with("57014")) { Vec::new() } else { vec![format!("{database}: {errors:?}")] }
+    });
+    assert!(late.is_empty(), "{}", late.join("\n"));
+}
+
+/// A transaction that no BEGIN began ends with the Sync of its batch.
+#[test]
+fn a_batch_without_its_sync_lingers_no_longer_than_a_transaction() {
+    let late = everywhere(|_, database| {
+        let mut late = Vec::new();
+        for (role, code) in [("idler", "25P03"), ("lingerer", "25P04")] {
+            let mut raw = session(role, database);
+            raw.send(&talk::bytes_of("P - lock table free | B - - | E - | H", talk::Side::Client)).unwrap();
+            let said: Vec<String> = (0..4).map(|_| raw.message().map_or_else(|error| error.to_string(), |message| described(&message))).collect();
+            if !said.iter().any(|said| said.starts_with(code)) {
+                late.push(format!("{database} {role}: {said:?}"));
+            }
+        }
+        late
+    });
+    assert!(late.is_empty(), "{}", late.join("\n"));
+}
+
+#[test]
+fn a_cancel_request_that_comes_late_meets_nothing_else() {
+    let mut raw = session("counted", "far");
+    for _ in 0..3 {
+        let answer = raw.query("select generate_series(1, 20)").unwrap();
+        assert!(errors(&answer)[0].starts_with("54000"), "{answer:?}");
+        let answer = raw.query("select pg_sleep(0.6)").unwrap();
+        assert_eq!(errors(&answer), Vec::<String>::new());
+    }
 }

@@ -230,6 +230,9 @@ fn newer_minors_and_unknown_options_are_negotiated() {
     }
 }
 
+/// Who may come in: `trusted` without a password.
+const ACCESS: &str = "hostssl all trusted all trust\nhost all all all scram-sha-256\n";
+
 /// A Postgres with TLS, its files owned by the user that it runs as.
 fn tls_postgres(files: &Files) -> Postgres {
     let folder = Postgres::shared(Version::V15).folder();
@@ -241,13 +244,17 @@ fn tls_postgres(files: &Files) -> Postgres {
         std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o600)).unwrap();
         chown(&copy, Some(owner.uid()), Some(owner.gid())).unwrap();
     }
+    std::fs::write(files.path("access"), ACCESS).unwrap();
     let setting = |name: &str, file: &str| format!("{name}={}", files.shown(file));
     let settings = [
         "ssl=on".to_owned(),
         setting("ssl_cert_file", "postgres-server.crt"),
         setting("ssl_key_file", "postgres-server.key"),
+        setting("hba_file", "access"),
     ];
-    Postgres::start_with(Version::V15, &settings.each_ref().map(String::as_str))
+    let postgres = Postgres::start_with(Version::V15, &settings.each_ref().map(String::as_str));
+    postgres.rows("postgres", "create role trusted superuser login");
+    postgres
 }
 
 #[test]
@@ -261,6 +268,7 @@ fn endpoints_are_believed_as_their_sslmode_says() {
         let (plain, _) = url.split_once('?').unwrap_or((&url, ""));
         format!("{plain}?{parameters}")
     };
+    let trusted = |parameters: &str| url("localhost", parameters).replace("://postgres:", "://trusted:");
     let (ca, wrong) = (files.shown("ca.crt"), other.shown("ca.crt"));
     let rows = [
         (url("localhost", "sslmode=disable"), "in", false),
@@ -268,6 +276,8 @@ fn endpoints_are_believed_as_their_sslmode_says() {
         (url("localhost", "sslmode=require"), "in", true),
         (url("localhost", &format!("sslmode=verify-full&sslrootcert={ca}")), "in", true),
         (url("localhost", &format!("sslmode=verify-full&sslrootcert={ca}&channel_binding=require")), "in", true),
+        (trusted("sslmode=require"), "in", true),
+        (trusted("sslmode=require&channel_binding=require"), "channel_binding=require", true),
         (url("127.0.0.1", &format!("sslmode=verify-ca&sslrootcert={ca}")), "in", true),
         (url("127.0.0.1", &format!("sslmode=verify-full&sslrootcert={ca}")), "TLS:", true),
         (url("localhost", &format!("sslmode=verify-ca&sslrootcert={wrong}")), "TLS:", true),

@@ -3,7 +3,7 @@
 //! One task, one loop: take what the client sent, record, write; take what the server sent, write; wait for either.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::task::JoinHandle;
 
 use crate::audit::Round;
 use crate::decision::{Door, Judgement, Scope};
@@ -119,6 +120,8 @@ pub struct Driver {
     drop_left: usize,
     forwarded_at: VecDeque<(u64, Instant)>,
     latency: Latency,
+    /// A cancel request that is on its way.
+    cancelling: Option<JoinHandle<()>>,
 }
 
 /// Where a session stood before it took what its client sent.
@@ -214,6 +217,7 @@ impl Driver {
             drop_left: 0,
             forwarded_at: VecDeque::new(),
             latency: Latency::new(),
+            cancelling: None,
         }
     }
 
@@ -283,6 +287,7 @@ impl Driver {
             }
         };
         self.client_in = input;
+        self.session.record_bound();
         result
     }
 
@@ -360,7 +365,8 @@ impl Driver {
         };
         // Before it is asked what has to wait: a hold that comes back must not build on a guess.
         self.follow_policy()?;
-        if self.session.stalls(&frame) {
+        // What is asked for while a cancel request is on its way, the request may meet in place of what it is for.
+        if self.session.stalls(&frame) || (self.cancelling.is_some() && frame.asks()) {
             self.stalled = true;
             return Ok(Step::Wait);
         }
@@ -525,6 +531,7 @@ impl Driver {
             progress = true;
         }
         progress |= self.poll_write_client(context)?;
+        progress |= self.poll_cancelling(context);
         progress |= self.poll_read_client(context)?;
         if progress || self.control.is_pending(context) {
             return Poll::Ready(Ok(None));
@@ -631,11 +638,24 @@ impl Driver {
     // ----- commands and time -----
 
     /// Asks the server to cancel what it runs, without waiting for it.
-    fn cancel(&self) {
+    fn cancel(&mut self) {
         let control = Arc::clone(&self.control);
-        tokio::spawn(async move {
+        let earlier = self.cancelling.take();
+        self.cancelling = Some(tokio::spawn(async move {
+            if let Some(earlier) = earlier {
+                let _ = earlier.await;
+            }
             control.cancel().await;
-        });
+        }));
+    }
+
+    /// Whether a cancel request has just reached its end.
+    fn poll_cancelling(&mut self, context: &mut TaskContext<'_>) -> bool {
+        let over = self.cancelling.as_mut().is_some_and(|request| Pin::new(request).poll(context).is_ready());
+        if over {
+            self.cancelling = None;
+        }
+        over
     }
 
     fn obey(&mut self) -> Result<(), End> {

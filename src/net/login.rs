@@ -415,6 +415,7 @@ impl<'a> Hello<'a> {
         parameters: Vec<(String, String)>,
         accepted: Instant,
     ) -> Result<(Driver, Ticket), (Hello<'a>, Reject)> {
+        let doubtful = admission.access.endpoint_url.options.is_some() || parameters.iter().any(sets_lock_timeout);
         let (admission, control, ticket, upstream) = match self.reach(admission, parameters).await {
             Ok(reached) => reached,
             Err(reject) => return Err((self, reject)),
@@ -434,7 +435,10 @@ impl<'a> Hello<'a> {
         }
         metrics::counter!("pgwarden_logins_total", "result" => "ok").increment(1);
         metrics::histogram!("pgwarden_login_seconds").record(accepted.elapsed().as_secs_f64());
-        let driver = self.session(admission, version, control, fields, upstream);
+        let mut driver = self.session(admission, version, control, fields, upstream);
+        if doubtful {
+            driver.session.doubt_lock_timeout();
+        }
         Ok((driver, ticket))
     }
 
@@ -737,6 +741,11 @@ fn with_defaults(mut parameters: Vec<(String, String)>, endpoint: &crate::config
         add_option(&mut parameters, own);
     }
     parameters
+}
+
+/// Whether a startup parameter may set `lock_timeout`.
+fn sets_lock_timeout((name, _): &(String, String)) -> bool {
+    name.eq_ignore_ascii_case("options") || name.eq_ignore_ascii_case("lock_timeout")
 }
 
 /// Puts startup options in front of those that are there.

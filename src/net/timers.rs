@@ -29,6 +29,7 @@ pub enum Due {
 pub struct Timers {
     limits: PolicyLimits,
     session: Instant,
+    /// How many answers had come when the one that is awaited was begun, and when that was.
     statement: Option<(u64, Instant)>,
     cancelled: Option<u64>,
     transaction: Option<Instant>,
@@ -73,11 +74,11 @@ impl Timers {
             return;
         }
         let now = Instant::now();
-        let in_transaction = session.status() != Status::Idle;
+        let in_transaction = session.status() != Status::Idle || session.is_in_batch();
         self.statement = match (busy, self.statement) {
             (false, _) => None,
-            (true, Some((record, since))) if record == session.records() => Some((record, since)),
-            (true, _) => Some((session.records(), now)),
+            (true, Some((answers, since))) if answers == session.answers() => Some((answers, since)),
+            (true, _) => Some((session.answers(), now)),
         };
         self.transaction = in_transaction.then(|| self.transaction.unwrap_or(now));
         self.idle = (in_transaction && !busy).then(|| self.idle.unwrap_or(now));
@@ -86,7 +87,7 @@ impl Timers {
 
     fn first(&self) -> Option<(Instant, Due)> {
         let limits = &self.limits;
-        let running = self.statement.filter(|(record, _)| self.cancelled != Some(*record)).map(|(_, since)| since);
+        let running = self.statement.filter(|(answers, _)| self.cancelled != Some(*answers)).map(|(_, since)| since);
         [
             (running, limits.statement_timeout, Due::Statement),
             (self.idle, limits.idle_in_transaction_timeout, Due::IdleInTransaction),
@@ -116,7 +117,7 @@ impl Timers {
         }
         self.sleep = None;
         if due == Due::Statement {
-            self.cancelled = self.statement.map(|(record, _)| record);
+            self.cancelled = self.statement.map(|(answers, _)| answers);
         }
         self.next = None;
         Poll::Ready(due)

@@ -417,6 +417,7 @@ impl Login<'_> {
     }
 
     async fn authenticate(&mut self) -> Result<(), ConnectError> {
+        let mut bound = false;
         loop {
             let (kind, body) = self.message().await?;
             match kind {
@@ -425,7 +426,13 @@ impl Login<'_> {
                 tag::AUTHENTICATION => {}
                 _ => return Err(self.odd("the server did not ask for a login")),
             }
-            match backend::authentication(&body).ok_or_else(|| self.odd("malformed authentication request"))? {
+            let asked = backend::authentication(&body).ok_or_else(|| self.odd("malformed authentication request"))?;
+            // Whoever is in between would ask for less, or for nothing.
+            let binds = bound || matches!(asked, Authentication::Sasl(_));
+            if self.address.endpoint.channel_binding == Binding::Require && !binds {
+                return Err(self.odd("channel_binding=require, and the server does not bind the login to the channel"));
+            }
+            match asked {
                 Authentication::Ok => return Ok(()),
                 Authentication::Cleartext => self.cleartext().await?,
                 Authentication::Md5(salt) => {
@@ -436,6 +443,7 @@ impl Login<'_> {
                 Authentication::Sasl(mechanisms) => {
                     let mechanisms: Vec<String> = mechanisms.into_iter().map(str::to_owned).collect();
                     self.sasl(&mechanisms).await?;
+                    bound = true;
                 }
                 Authentication::SaslContinue(_) | Authentication::SaslFinal(_) => {
                     return Err(self.odd("the server's SASL messages are out of order"));

@@ -1,9 +1,10 @@
 //! The decision itself. Part of the policy room: total, pure, and every refusal names its rule.
 //!
 //! For each effect, in this order: a class in `deny`; a relation or function that is denied; a relation that is not among
-//! the allowed ones; a change of `search_path` that rules lean on; text that relation and function rules cannot be applied to;
-//! a class that `allow` does not cover; an extension that is not listed. Of several refused effects the gravest is told. Grants lift
-//! "not in `allow`" and, for relations that they name, "not among the allowed ones"; every other rule beats them.
+//! the allowed ones; a change of `search_path` that rules lean on; text that relation and function rules cannot be applied to; a
+//! change of how the server reads text; a class that `allow` does not cover; an extension that is not listed. Of several refused
+//! effects the gravest is told. Grants lift "not in `allow`" and, for relations that they name, "not among the allowed ones"; every
+//! other rule beats them.
 
 use super::{Denial, Policy, Rule, Verdict, Widening, glob, scope, severity};
 use crate::sql::settings::EMPTIES_SEARCH_PATH;
@@ -66,6 +67,7 @@ impl Policy {
             .or_else(|| self.outside_allowed_relations(effect).filter(|_| unless(widens_to)))
             .or_else(|| self.moves_search_path(effect))
             .or_else(|| self.beyond_the_rules(effect))
+            .or_else(|| self.misleads(effect))
             .or_else(|| self.not_allowed(effect).filter(|_| unless(Widening::allows)))
             .or_else(|| self.unlisted_extension(effect))
     }
@@ -126,6 +128,25 @@ impl Policy {
         let lists = [&self.deny_relations, &self.allow_relations, &self.deny_functions];
         let rule = lists.into_iter().find_map(|list| list.first())?;
         Some(format!("\"{}\" ({}) cannot be applied to it", rule.pattern, rule.place))
+    }
+
+    /// What comes in the same write would be read otherwise than it was judged: `"*"` is enough only where nothing is ruled or
+    /// limited. A RESET gives what the login was believed with.
+    fn misleads(&self, effect: &Effect) -> Option<String> {
+        let setting = effect.object.as_ref().filter(|object| object.kind == ObjectKind::Setting)?;
+        let reads = matches!(setting.name.as_str(), "standard_conforming_strings" | "client_encoding");
+        if effect.class != Class::SessionPinned || !reads || effect.act.starts_with("RESET") || !self.restrains() {
+            return None;
+        }
+        self.allowed_by(effect.class)?;
+        Some(format!("statements are judged as read without it (policy {})", self.name))
+    }
+
+    /// Whether anything at all is refused or limited.
+    fn restrains(&self) -> bool {
+        let lists = [&self.deny, &self.deny_relations, &self.allow_relations, &self.deny_functions];
+        let limited = self.limits.max_affected_rows.is_some() || self.limits.lock_timeout.is_some();
+        self.read_only || limited || !self.allows_everything() || lists.into_iter().any(|list| !list.is_empty())
     }
 
     fn not_allowed(&self, effect: &Effect) -> Option<String> {

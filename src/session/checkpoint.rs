@@ -18,7 +18,7 @@ pub struct Checkpoint {
     skip: Skip,
     batch_open: bool,
     copy_in: bool,
-    copy_ended: bool,
+    copies_ended: usize,
     guessed: bool,
     flushed: bool,
     epoch: u64,
@@ -41,7 +41,7 @@ impl Session {
             skip: self.skip,
             batch_open: self.batch_open,
             copy_in: self.copy_in,
-            copy_ended: self.copy_ended,
+            copies_ended: self.copies_ended,
             guessed: self.guessed,
             flushed: self.flushed,
             epoch: self.epoch,
@@ -65,13 +65,14 @@ impl Session {
         self.out.to_server.truncate(to.to_server);
         self.out.to_client.truncate(to.to_client);
         self.out.events.clear();
+        self.bound = None;
         self.believed = to.believed;
         self.loose = to.loose;
         self.unheld = to.unheld;
         self.skip = to.skip;
         self.batch_open = to.batch_open;
         self.copy_in = to.copy_in;
-        self.copy_ended = to.copy_ended;
+        self.copies_ended = to.copies_ended;
         self.guessed = to.guessed;
         self.flushed = to.flushed;
         self.epoch = to.epoch;

@@ -13,10 +13,10 @@ use crate::wire::{HEADER_BYTES, write};
 use super::guard::{Own, Watch};
 use super::hold::{self, Slot, is_control};
 use super::hold_text;
-use super::names::{Portal, Prepared, Undo};
+use super::names::{Given, Portal, Prepared, Undo};
 use super::parameters::Parameters;
 use super::pending::{Ask, Believed, Pending, Query, Sync, UnnamedEnd};
-use super::state::{Event, Kind, Session, Skip};
+use super::state::{Bound, Event, Kind, Session, Skip};
 
 /// How many times the stalling limit of answers in flight ends the session.
 const CROWD: usize = 8;
@@ -64,17 +64,17 @@ impl Session {
         if self.is_deciding() {
             return !matches!(frame, Frontend::Flush);
         }
-        if !asks(frame) || self.copy_in || self.skip != Skip::No {
+        if !frame.asks() || self.copy_in || self.skip != Skip::No {
             return false;
         }
-        if self.heals_lock_timeout(frame) || self.guards() && self.waits_for_count(frame) {
+        let follows = self.read_only || self.settings.pooled || self.guards();
+        if self.heals_lock_timeout(frame) || follows && self.waits_for_batch(frame) {
             return true;
         }
         if self.is_crowded() {
             return true;
         }
         let waits = self.guessed || self.believed != Believed::Idle || self.may_be_known(frame);
-        let follows = self.read_only || self.settings.pooled || self.guards();
         waits && !self.queue.is_empty() && !self.batch_open && follows
     }
 
@@ -164,10 +164,13 @@ impl Session {
                 return Ok(Taken::Leaving);
             }
             Frontend::Password => return Err(Fault::Type(crate::wire::frontend::tag::PASSWORD)),
-            Frontend::Sync => return Ok(self.sync(bytes)),
-            _ if self.copy_in && asks(frame) => return Err(Fault::DuringCopy),
+            Frontend::Sync => {
+                self.record_bound();
+                return Ok(self.sync(bytes));
+            }
+            _ if self.copy_in && frame.asks() => return Err(Fault::DuringCopy),
             _ if self.skip != Skip::No => return Ok(Taken::Dropped),
-            _ => {}
+            _ => self.record_bound_before(frame),
         }
         Ok(match frame {
             Frontend::Query(_) => match judged {
@@ -186,8 +189,9 @@ impl Session {
             Frontend::Flush => self.forward(bytes),
             Frontend::CopyData => self.forward(bytes),
             Frontend::CopyDone | Frontend::CopyFail => {
-                self.copy_in = false;
-                self.copy_ended = true;
+                if !std::mem::take(&mut self.copy_in) {
+                    self.copies_ended += 1;
+                }
                 self.forward(bytes)
             }
             Frontend::Sync | Frontend::Terminate | Frontend::Password => Taken::Dropped,
@@ -274,7 +278,10 @@ impl Session {
 
     /// Whether the server runs nothing of a text because the client's transaction failed.
     fn is_aborted(&self, judgement: &Judgement) -> bool {
-        let exits = |movement: &Movement| matches!(movement, Movement::End { .. } | Movement::Savepoint { .. });
+        // PREPARE TRANSACTION rolls it back (postgres.c, IsTransactionExitStmt).
+        let exits = |movement: &Movement| {
+            matches!(movement, Movement::End { .. } | Movement::Savepoint { .. } | Movement::TwoPhase)
+        };
         matches!(self.believed, Believed::Client { failed: true, .. })
             && judgement.statements.first().is_some_and(|first| !exits(&first.movement))
     }
@@ -316,7 +323,7 @@ impl Session {
         self.guessed |= !aborted && judgement.statements.iter().any(|statement| is_control(&statement.movement));
         let mut query = Query { ready_shown: true, ..Query::default() };
         let record = self.allowed(Kind::Simple, judgement);
-        self.copy_ended = false;
+        self.copies_ended = 0;
         let mut own = false;
         if rewritten.is_none() {
             own = judgement.statements.first().is_some_and(|first| self.hold(&first.movement, Slot::Unnamed));
@@ -451,8 +458,14 @@ impl Session {
     }
 
     fn portal(&self, judgement: &Arc<Judgement>, hold: bool, parameters: Option<Arc<Parameters>>) -> Arc<Portal> {
-        let judgement = Arc::clone(judgement);
-        Arc::new(Portal { judgement, hold, epoch: self.epoch, made_at: self.syncs_sent, parameters })
+        Arc::new(Portal {
+            judgement: Arc::clone(judgement),
+            hold,
+            epoch: self.epoch,
+            made_at: self.syncs_sent,
+            parameters,
+            given: Given::default(),
+        })
     }
 
     fn room_for_statement(&self, bytes: usize) -> Result<(), Report> {
@@ -590,9 +603,31 @@ impl Session {
         self.before_locking(&judgement);
         self.bring_here(statement);
         let bound = self.portal(&judgement, false, parameters);
-        let undo = self.names.put_portal(Bytes::copy_from_slice(portal), Some(bound));
+        let portal = Bytes::copy_from_slice(portal);
+        let undo = self.names.put_portal(portal.clone(), Some(bound));
+        if judgement.may_set {
+            let place = self.queue.answered() + self.queue.len() as u64;
+            self.bound = Some(Bound { portal, judgement, place });
+        }
         self.queue.push(Pending::shown(Ask::Bind).with_undo(undo));
         self.forward(bytes)
+    }
+
+    /// A Bind that may have run functions is recorded, unless this is the Execute that is.
+    fn record_bound_before(&mut self, frame: &Frontend<'_>) {
+        let Some(bound) = &self.bound else { return };
+        match frame {
+            Frontend::Execute { portal, .. } if *portal == bound.portal => self.bound = None,
+            Frontend::Describe(Target::Portal, portal) if *portal == bound.portal => {}
+            _ => self.record_bound(),
+        }
+    }
+
+    /// No Execute came with the last Bind: what planning may have run is on record before it goes upstream.
+    pub fn record_bound(&mut self) {
+        let Some(bound) = self.bound.take() else { return };
+        let record = self.allowed(Kind::Bind, &bound.judgement);
+        self.queue.record(bound.place, record);
     }
 
     fn describe(&mut self, target: Target, name: &[u8], bytes: &[u8]) -> Taken {
@@ -638,12 +673,14 @@ impl Session {
             Ok(found) => found,
             Err(report) => return self.native_error(Kind::Execute, None, report),
         };
-        let taken = self.execute_judged(portal, max_rows, Arc::clone(&found.judgement), bytes);
-        self.tell_parameters(found.parameters.clone());
+        let parameters = found.parameters.clone();
+        let taken = self.execute_found(portal, max_rows, found, bytes);
+        self.tell_parameters(parameters);
         taken
     }
 
-    fn execute_judged(&mut self, portal: &[u8], max_rows: i32, judgement: Arc<Judgement>, bytes: &[u8]) -> Taken {
+    fn execute_found(&mut self, portal: &[u8], max_rows: i32, found: Arc<Portal>, bytes: &[u8]) -> Taken {
+        let judgement = Arc::clone(&found.judgement);
         if let Some(denied) = &judgement.refusal {
             self.refuse_judged(Kind::Execute, Arc::clone(&judgement), denied);
             return Taken::Dropped;
@@ -663,7 +700,7 @@ impl Session {
             Ok(followed) => {
                 self.before_locking(&judgement);
                 let watch = self.guard_execute(portal, &judgement, max_rows);
-                self.send_execute(bytes, &judgement, followed, watch)
+                self.send_execute(bytes, found, followed, watch)
             }
             Err(report) => self.native_error(Kind::Execute, Some(judgement), report),
         }
@@ -672,13 +709,14 @@ impl Session {
     fn send_execute(
         &mut self,
         bytes: &[u8],
-        judgement: &Arc<Judgement>,
+        portal: Arc<Portal>,
         followed: Followed,
         watch: Option<Watch>,
     ) -> Taken {
+        let judgement = &Arc::clone(&portal.judgement);
         let movement = judgement.movement();
         self.batch_open = true;
-        self.copy_ended = false;
+        self.copies_ended = 0;
         self.hold(movement, Slot::Named);
         for (name, prepared) in &followed.absent {
             self.prepare_here(name, prepared);
@@ -692,7 +730,7 @@ impl Session {
             undo: followed.undo,
             notices: with_notices(judgement),
             watch: watch.map(Box::new),
-            ..Pending::shown(Ask::Execute { swallow_warning })
+            ..Pending::shown(Ask::Execute { swallow_warning, portal: Some(portal) })
         });
         self.believe(movement);
         self.follow_lock_timeout(judgement);
@@ -717,7 +755,7 @@ impl Session {
         self.batch_open = false;
         self.guard_ends_batch();
         self.syncs_sent += 1;
-        let sync = if self.copy_ended { Sync::AfterCopy } else { Sync::Plain };
+        let sync = if self.copies_ended > 0 { Sync::AfterCopy } else { Sync::Plain };
         if self.commits_ahead() {
             self.queue.push(Pending::hidden(Ask::Sync(sync)));
             self.commit_hold(Slot::Named);
@@ -763,26 +801,6 @@ pub(super) struct Followed {
     pub(super) undo: Vec<(usize, Undo)>,
     /// Statements that it uses and that have to be prepared again first.
     pub(super) absent: Vec<(Bytes, Arc<Prepared>)>,
-}
-
-/// Whether a message asks the server for something that may move the session.
-fn asks(frame: &Frontend<'_>) -> bool {
-    match frame {
-        Frontend::Query(_)
-        | Frontend::Parse { .. }
-        | Frontend::Bind { .. }
-        | Frontend::Describe(..)
-        | Frontend::Close(..)
-        | Frontend::FunctionCall
-        | Frontend::Execute { .. } => true,
-        Frontend::Sync
-        | Frontend::Flush
-        | Frontend::CopyData
-        | Frontend::CopyDone
-        | Frontend::CopyFail
-        | Frontend::Terminate
-        | Frontend::Password => false,
-    }
 }
 
 pub(super) fn with_notices(judgement: &Arc<Judgement>) -> Option<Arc<Judgement>> {

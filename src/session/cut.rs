@@ -6,6 +6,7 @@ use crate::wire::report::Report;
 
 use super::guard::AffectedCap;
 use super::locks::LockTimeout;
+use super::pending::Ask;
 use super::state::Session;
 
 /// Limits on what one statement may return.
@@ -65,10 +66,12 @@ impl Session {
         self.sent_rows += 1;
         self.sent_bytes += bytes as u64;
         let over = |sent: u64, cap: Option<u64>| cap.is_some_and(|cap| sent > cap);
-        if self.cut.is_none() {
-            let text = if over(self.sent_rows, self.caps.result_rows) {
+        let limited = self.caps.result_rows.is_some() || self.caps.result_bytes.is_some();
+        if self.cut.is_none() && limited {
+            let (rows, bytes) = self.given_before();
+            let text = if over(self.sent_rows + rows, self.caps.result_rows) {
                 format!("pgwarden: the result has more than {} rows", self.caps.result_rows.unwrap_or(0))
-            } else if over(self.sent_bytes, self.caps.result_bytes) {
+            } else if over(self.sent_bytes + bytes, self.caps.result_bytes) {
                 format!("pgwarden: the result has more than {} bytes", self.caps.result_bytes.unwrap_or(0))
             } else {
                 return true;
@@ -80,6 +83,14 @@ impl Session {
             self.out.cancel = true;
         }
         !self.is_hiding()
+    }
+
+    /// What the portal that is being read gave before.
+    fn given_before(&mut self) -> (u64, u64) {
+        match self.queue.front().map(|front| &front.ask) {
+            Some(Ask::Execute { portal: Some(portal), .. }) => portal.given.so_far(),
+            _ => (0, 0),
+        }
     }
 
     /// Whether rows are withheld because a limit was met.

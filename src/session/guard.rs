@@ -39,7 +39,7 @@ const COUNT: &str = "SELECT pg_catalog.concat(c.oid, ':', c.n) FROM (SELECT oid,
     pg_catalog.pg_stat_get_xact_tuples_deleted(oid) AS n \
     FROM pg_catalog.pg_class WHERE relkind OPERATOR(pg_catalog.=) 'r') c WHERE c.n OPERATOR(pg_catalog.>) 0 \
     UNION ALL SELECT '0:-1' WHERE pg_catalog.current_setting('track_counts') OPERATOR(pg_catalog.<>) 'on'";
-/// Savepoints whose counts are remembered; the count at a later one is not given back by ROLLBACK TO.
+/// Savepoints whose counts are remembered; in a transaction with more, ROLLBACK TO gives no count back.
 const MARKS_KEPT: usize = 10_000;
 
 /// Most rows that one transaction may change, and whose limit that is.
@@ -101,6 +101,8 @@ pub(super) struct Guard {
     bare: u64,
     /// The count at each savepoint.
     marks: Vec<(String, u64)>,
+    /// There were more savepoints than are remembered.
+    unmarked: bool,
     /// The count is above the limit.
     over: bool,
     /// No message of the client's is taken until the answer in progress is decided.
@@ -137,6 +139,7 @@ impl Guard {
     fn clear(&mut self) {
         self.rows = 0;
         self.marks.clear();
+        self.unmarked = false;
         self.pieces.clear();
     }
 }
@@ -186,22 +189,25 @@ impl Session {
         self.guard.deciding && !self.copy_in
     }
 
-    /// Whether this message of an open batch may commit what answers in flight will count. A Flush makes them come.
-    pub(super) fn waits_for_count(&mut self, frame: &Frontend<'_>) -> bool {
-        let commits = self.batch_open
+    /// Whether this message of an open batch waits for the answers in flight: a Query, because after an error the server would
+    /// skip it, with what goes around it; and what may commit what they will count. A Flush makes them come.
+    pub(super) fn waits_for_batch(&mut self, frame: &Frontend<'_>) -> bool {
+        let waits = self.batch_open
             && match frame {
-                Frontend::Query(_) => true,
-                Frontend::Execute { portal, .. } => self.names.portal(portal).is_some_and(|portal| {
-                    matches!(portal.judgement.movement(), Movement::End { .. } | Movement::TwoPhase)
-                }),
+                Frontend::Query(_) => !self.queue.is_empty(),
+                Frontend::Execute { portal, .. } => self.may_be_over() && self.commits(portal),
                 _ => false,
             };
-        let waits = commits && self.may_be_over();
         if waits && !self.guard.flushed {
             write::flush(&mut self.out.to_server);
         }
         self.guard.flushed = waits;
         waits
+    }
+
+    fn commits(&self, portal: &[u8]) -> bool {
+        let portal = self.names.portal(portal);
+        portal.is_some_and(|portal| matches!(portal.judgement.movement(), Movement::End { .. } | Movement::TwoPhase))
     }
 
     /// Whether the answers in flight may bring the transaction above the limit.
@@ -383,12 +389,18 @@ impl Session {
 
     /// Transaction control gives the count back, or remembers it.
     fn follow_count(&mut self, command: &[u8], movement: &Movement) {
-        let Guard { rows, marks, .. } = &mut self.guard;
+        let Guard { rows, marks, unmarked, .. } = &mut self.guard;
         match movement {
             Movement::End { .. } => self.guard.clear(),
             Movement::TwoPhase if command == b"PREPARE TRANSACTION" => self.guard.clear(),
+            Movement::Savepoint { .. } if *unmarked => {}
             Movement::Savepoint { step: SavepointStep::Set, name } if marks.len() < MARKS_KEPT => {
                 marks.push((name.clone(), *rows));
+            }
+            Movement::Savepoint { step: SavepointStep::Set, .. } => {
+                // A name that is not remembered may be an earlier one's too, whose count is lower.
+                marks.clear();
+                *unmarked = true;
             }
             Movement::Savepoint { step, name } => {
                 let Some(place) = marks.iter().rposition(|(mark, _)| mark == name) else { return };

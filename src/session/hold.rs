@@ -111,7 +111,7 @@ impl Session {
         write::parse(out, name, text.as_bytes());
         write::bind(out, name, name);
         write::execute(out, name);
-        for ask in [Ask::Parse, Ask::Bind, Ask::Execute { swallow_warning: true }] {
+        for ask in [Ask::Parse, Ask::Bind, Ask::Execute { swallow_warning: true, portal: None }] {
             self.queue.push(Pending { quiet, ..Pending::hidden(ask) });
         }
         if named {

@@ -138,6 +138,11 @@ impl Session {
         self.set_lock_timeout(movement, Slot::Named);
     }
 
+    /// The client's startup parameters may have changed the session's own value.
+    pub fn doubt_lock_timeout(&mut self) {
+        self.locks.changed = true;
+    }
+
     /// Follows a text that was sent.
     pub(super) fn follow_lock_timeout(&mut self, judgement: &Judgement) {
         if self.caps.lock_timeout.is_none() {

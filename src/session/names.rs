@@ -5,12 +5,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
 use crate::decision::Judgement;
 
 use super::parameters::{Parameters, Types};
+
+/// Bytes of a name that the server looks at (`NAMEDATALEN - 1`): longer ones that begin alike are one.
+const NAME_BYTES: usize = 63;
 
 /// A prepared statement.
 #[derive(Clone, Debug)]
@@ -44,6 +48,32 @@ pub struct Portal {
     pub made_at: u64,
     /// What is recorded of the parameters it was bound with.
     pub parameters: Option<Arc<Parameters>>,
+    /// What it gave before it was suspended.
+    pub given: Given,
+}
+
+/// Rows and bytes of a portal that is read in pieces.
+#[derive(Debug, Default)]
+pub struct Given(AtomicU64, AtomicU64);
+
+impl Given {
+    /// Rows and bytes so far.
+    pub fn so_far(&self) -> (u64, u64) {
+        (self.0.load(Ordering::Relaxed), self.1.load(Ordering::Relaxed))
+    }
+
+    /// So many more.
+    pub fn add(&self, rows: u64, bytes: u64) {
+        self.0.fetch_add(rows, Ordering::Relaxed);
+        self.1.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Clone for Given {
+    fn clone(&self) -> Given {
+        let (rows, bytes) = self.so_far();
+        Given(rows.into(), bytes.into())
+    }
 }
 
 /// A change to be taken back when the server did not do what was asked.
@@ -85,12 +115,12 @@ pub struct Names {
 impl Names {
     /// The statement of that name, if this session made it.
     pub fn statement(&self, name: &[u8]) -> Option<&Arc<Prepared>> {
-        self.statements.get(name)
+        self.statements.get(known(name))
     }
 
     /// The portal of that name, if this session made it.
     pub fn portal(&self, name: &[u8]) -> Option<&Arc<Portal>> {
-        self.portals.get(name)
+        self.portals.get(known(name))
     }
 
     /// How many statements there are.
@@ -109,7 +139,8 @@ impl Names {
     }
 
     /// Sets or removes a statement; gives what takes it back.
-    pub fn put_statement(&mut self, name: Bytes, statement: Option<Arc<Prepared>>) -> Undo {
+    pub fn put_statement(&mut self, mut name: Bytes, statement: Option<Arc<Prepared>>) -> Undo {
+        name.truncate(NAME_BYTES);
         self.statement_bytes += statement.as_ref().map_or(0, |new| new.bytes());
         let old = match statement {
             Some(new) => self.statements.insert(name.clone(), new),
@@ -120,7 +151,8 @@ impl Names {
     }
 
     /// Sets or removes a portal; gives what takes it back.
-    pub fn put_portal(&mut self, name: Bytes, portal: Option<Arc<Portal>>) -> Undo {
+    pub fn put_portal(&mut self, mut name: Bytes, portal: Option<Arc<Portal>>) -> Undo {
+        name.truncate(NAME_BYTES);
         let old = match portal {
             Some(new) => self.portals.insert(name.clone(), new),
             None => self.portals.remove(&name),
@@ -136,9 +168,9 @@ impl Names {
         }
     }
 
-    /// Removes every statement, giving what takes it back.
+    /// Removes every statement that has a name (`DropAllPreparedStatements` knows no other), giving what takes it back.
     pub fn clear_statements(&mut self) -> Vec<Undo> {
-        let names: Vec<Bytes> = self.statements.keys().cloned().collect();
+        let names: Vec<Bytes> = self.statements.keys().filter(|name| !name.is_empty()).cloned().collect();
         names.into_iter().map(|name| self.put_statement(name, None)).collect()
     }
 
@@ -165,4 +197,8 @@ impl Names {
             Arc::make_mut(portal).judgement = Arc::clone(fresh);
         }
     }
+}
+
+fn known(name: &[u8]) -> &[u8] {
+    name.get(..NAME_BYTES).unwrap_or(name)
 }

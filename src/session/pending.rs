@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::decision::Judgement;
 
 use super::guard::{Own, Watch};
-use super::names::{Key, Undo};
+use super::names::{Key, Portal, Undo};
 use super::parameters::Types;
 
 /// One answer to come.
@@ -87,6 +87,8 @@ pub enum Ask {
     Execute {
         /// Swallow the warning that there is already a transaction (or none).
         swallow_warning: bool,
+        /// The client's portal.
+        portal: Option<Arc<Portal>>,
     },
     /// CloseComplete.
     Close,
@@ -150,6 +152,7 @@ pub struct Refusal {
 #[derive(Debug, Default)]
 pub struct Queue {
     entries: VecDeque<Pending>,
+    answered: u64,
 }
 
 impl Queue {
@@ -161,6 +164,11 @@ impl Queue {
     /// How many answers are to come.
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// How many were taken off.
+    pub fn answered(&self) -> u64 {
+        self.answered
     }
 
     /// Adds an answer to come.
@@ -176,6 +184,7 @@ impl Queue {
     /// Takes the next answer off.
     pub fn pop(&mut self) -> Option<Pending> {
         let pending = self.entries.pop_front();
+        self.answered += u64::from(pending.is_some());
         if self.entries.is_empty() && self.entries.capacity() > 64 {
             self.entries = VecDeque::new();
         }
@@ -200,6 +209,13 @@ impl Queue {
             Some(Ask::Query(query)) => query.ready_shown = false,
             Some(Ask::Refusal(refusal)) => refusal.ready_shown = false,
             _ => {}
+        }
+    }
+
+    /// The ReadyForQuery of the simple Query that is being answered is the client's to see.
+    pub fn show_front_ready(&mut self) {
+        if let Some(Ask::Query(query)) = self.entries.front_mut().map(|front| &mut front.ask) {
+            query.ready_shown = true;
         }
     }
 
@@ -245,6 +261,14 @@ impl Queue {
         let asked = self.entries.iter_mut().skip(place);
         if let Some(entry) = asked.into_iter().find(|entry| matches!(entry.ask, Ask::Execute { .. })) {
             entry.watch.get_or_insert_default().own = own;
+        }
+    }
+
+    /// Gives a record to what was asked for as the `place`-th of all.
+    pub fn record(&mut self, place: u64, record: (u64, u64)) {
+        let at = place.checked_sub(self.answered).and_then(|at| usize::try_from(at).ok());
+        if let Some(pending) = at.and_then(|at| self.entries.get_mut(at)) {
+            pending.record = Some(record);
         }
     }
 

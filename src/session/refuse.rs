@@ -105,7 +105,6 @@ impl Session {
     fn send_failing_as(&mut self, response: Bytes, record: u64, simple: bool) {
         let token = format!("pgwarden_refused_{}", self.settings.ids.text(record));
         // Where the server waits for COPY data, this ends it.
-        self.copy_ended |= self.copy_in;
         self.copy_in = false;
         if simple {
             write::query(&mut self.out.to_server, token.as_bytes());

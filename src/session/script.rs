@@ -140,7 +140,7 @@ impl Session {
     /// Begins to send a text in pieces.
     pub(super) fn start_script(&mut self, judgement: &Arc<Judgement>, followed: Followed) {
         let record = self.allowed(Kind::Simple, judgement);
-        self.copy_ended = false;
+        self.copies_ended = 0;
         self.batch_open = false;
         self.skip = super::state::Skip::No;
         let unnamed = self.names.put_statement(Bytes::new(), None);

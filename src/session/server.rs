@@ -161,7 +161,11 @@ impl Session {
         match self.queue.front() {
             Some(front) if fits(&front.ask) => {
                 let shown = front.shown;
+                let record = front.record;
                 self.queue.pop();
+                if record.is_some() {
+                    self.outcome(record);
+                }
                 Ok(shown)
             }
             _ => Err(ServerFault::Unexpected(tag)),
@@ -171,7 +175,11 @@ impl Session {
     fn no_tag(&mut self, tag: u8) -> Result<bool, ServerFault> {
         match self.queue.front().map(|front| (&front.ask, front.shown)) {
             Some((Ask::Query(_), shown)) if tag == tag::EMPTY_QUERY => Ok(shown),
-            Some((Ask::Execute { .. }, shown)) => {
+            Some((Ask::Execute { portal, .. }, shown)) => {
+                if let Some(portal) = portal.as_ref().filter(|_| tag == tag::PORTAL_SUSPENDED) {
+                    portal.given.add(self.sent_rows, self.sent_bytes);
+                    (self.sent_rows, self.sent_bytes) = (0, 0);
+                }
                 self.finish_execute();
                 Ok(shown && (tag == tag::PORTAL_SUSPENDED && !self.is_hiding() || self.ended_before_cut()))
             }
@@ -192,19 +200,32 @@ impl Session {
             write::message(&mut self.out.to_server, crate::wire::frontend::tag::COPY_FAIL, |out| {
                 out.extend_from_slice(b"\0")
             });
-        } else if from_client && !self.copy_ended {
+        } else if from_client && self.copies_ended > 0 {
+            self.copies_ended -= 1;
+        } else if from_client {
             self.copy_in = true;
         }
-        if from_client && extended {
-            let dropped = self.queue.drop_syncs_after_front();
-            if dropped > 0 {
-                self.stop_deciding();
-            }
-            self.readies_seen += dropped;
-            // The Sync that was to end the batch did not.
-            self.batch_open |= dropped > 0 && !self.queue.holds_sync();
+        if from_client {
+            self.drop_syncs(extended);
         }
         Ok(shown)
+    }
+
+    /// COPY … FROM STDIN began: the Syncs that were sent behind it are dropped by the server.
+    fn drop_syncs(&mut self, extended: bool) {
+        let dropped = self.queue.drop_syncs_after_front();
+        if dropped == 0 {
+            return;
+        }
+        self.stop_deciding();
+        self.readies_seen += dropped;
+        if extended {
+            // The Sync that was to end the batch did not.
+            self.batch_open |= !self.queue.holds_sync();
+        } else {
+            // The Query's own ReadyForQuery is the last one.
+            self.queue.show_front_ready();
+        }
     }
 
     fn command_complete(&mut self, body: &[u8]) -> Result<bool, ServerFault> {
@@ -220,6 +241,7 @@ impl Session {
             Ask::Execute { .. } => (false, 0),
             _ => return Err(ServerFault::Unexpected(tag::COMMAND_COMPLETE)),
         };
+        self.completed += 1;
         let shown = front.shown && !own;
         let execute = matches!(front.ask, Ask::Execute { .. });
         let notices = if shown { front.notices.take() } else { None };
@@ -228,7 +250,7 @@ impl Session {
         }
         let mut allowed = true;
         if shown {
-            self.completed(command);
+            self.tagged(command);
             allowed = self.count_tag(command, place, record);
         } else {
             self.own_completed(command);
@@ -251,7 +273,7 @@ impl Session {
         }
     }
 
-    fn completed(&mut self, command: &[u8]) {
+    fn tagged(&mut self, command: &[u8]) {
         self.progress.rows += backend::tag_rows(command).unwrap_or(0);
         self.progress.tag.clear();
         self.progress.tag.push_str(&String::from_utf8_lossy(command));
@@ -511,9 +533,11 @@ impl Session {
             }
         }
         self.take_back(undo.into_iter(), unnamed_gone);
-        if self.queue.is_empty() && self.batch_open {
-            // What the client sends up to its Sync is skipped too.
+        if self.queue.is_empty() {
+            // What the client sends up to its Sync is skipped too, also after a Query.
             self.skip = Skip::Upstream;
+            self.batch_open = true;
+            self.stop_deciding();
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use crate::decision::Judgement;
 use crate::policy::BindParameters;
@@ -57,7 +57,7 @@ pub enum Kind {
     Simple,
     /// Parse, where it was refused.
     Parse,
-    /// Bind, where it was refused.
+    /// Bind, where it was refused, or where no Execute followed and planning may have run functions.
     Bind,
     /// Execute.
     Execute,
@@ -177,6 +177,15 @@ pub(super) struct Passing {
     pub shown: bool,
 }
 
+/// A Bind that is recorded if no Execute follows at once: planning alone runs functions that are labelled IMMUTABLE.
+#[derive(Debug)]
+pub(super) struct Bound {
+    pub portal: Bytes,
+    pub judgement: Arc<Judgement>,
+    /// Its place among all answers asked for.
+    pub place: u64,
+}
+
 /// One client's protocol session after login.
 #[derive(Debug)]
 pub struct Session {
@@ -197,12 +206,14 @@ pub struct Session {
     pub(super) batch_open: bool,
     /// The server waits for COPY data.
     pub(super) copy_in: bool,
-    /// CopyDone or CopyFail was sent since the last Execute or Query.
-    pub(super) copy_ended: bool,
+    /// How many CopyDone and CopyFail were sent since the last Execute or Query, ahead of the COPY that they end.
+    pub(super) copies_ended: usize,
     pub(super) epoch: u64,
     pub(super) syncs_sent: u64,
     pub(super) readies_seen: u64,
     pub(super) records: u64,
+    /// Statements that the server completed.
+    pub(super) completed: u64,
     pub(super) transaction: u64,
     pub(super) explicit: Option<u64>,
     /// The server's open transaction was begun by the proxy: the client must not find itself in it.
@@ -221,6 +232,7 @@ pub struct Session {
     pub(super) locks: super::locks::Locks,
     pub(super) migration: super::migration::Migration,
     pub(super) cut: Option<super::cut::Cut>,
+    pub(super) bound: Option<Bound>,
     pub(super) sent_rows: u64,
     pub(super) sent_bytes: u64,
     /// What is to be written.
@@ -243,11 +255,12 @@ impl Session {
             skip: Skip::No,
             batch_open: false,
             copy_in: false,
-            copy_ended: false,
+            copies_ended: 0,
             epoch: 0,
             syncs_sent: 0,
             readies_seen: 0,
             records: 0,
+            completed: 0,
             transaction: 1,
             explicit: None,
             ours: false,
@@ -263,6 +276,7 @@ impl Session {
             locks: super::locks::Locks::default(),
             migration: super::migration::Migration::default(),
             cut: None,
+            bound: None,
             sent_rows: 0,
             sent_bytes: 0,
             out: Output::default(),
@@ -283,6 +297,16 @@ impl Session {
     /// Nothing is in flight and no batch is open: the session can end without cutting anything short.
     pub fn is_quiet(&self) -> bool {
         self.queue.is_empty() && !self.batch_open && !self.copy_in
+    }
+
+    /// Extended messages went upstream, and the Sync that ends their transaction did not.
+    pub fn is_in_batch(&self) -> bool {
+        self.batch_open
+    }
+
+    /// How many answers and ends of statements have come: what the server works at is another thing when it has changed.
+    pub fn answers(&self) -> u64 {
+        self.queue.answered() + self.completed
     }
 
     /// How many answers are still to come.

@@ -112,6 +112,28 @@ pub enum Frontend<'a> {
     Password,
 }
 
+impl Frontend<'_> {
+    /// Whether it asks the server for something of its own, that may move the session.
+    pub fn asks(&self) -> bool {
+        match self {
+            Frontend::Query(_)
+            | Frontend::Parse { .. }
+            | Frontend::Bind { .. }
+            | Frontend::Describe(..)
+            | Frontend::Close(..)
+            | Frontend::FunctionCall
+            | Frontend::Execute { .. } => true,
+            Frontend::Sync
+            | Frontend::Flush
+            | Frontend::CopyData
+            | Frontend::CopyDone
+            | Frontend::CopyFail
+            | Frontend::Terminate
+            | Frontend::Password => false,
+        }
+    }
+}
+
 /// Why a body is not what its type byte says. Postgres answers these with 08P01 and goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
