@@ -13,6 +13,8 @@ use crate::sql::{self, Class, Effect, Limits, Loose, Object, ObjectKind, Reading
 
 /// Definitions are followed this deep through one another; what lies deeper is not known.
 const DEEPEST: usize = 50;
+/// Extensions whose volatile functions reach other servers, or run statements later and elsewhere.
+const REACHING: &[&str] = &["aws_lambda", "aws_s3", "azure_storage", "http", "pg_background", "pg_cron", "pg_net", "pg_tle"];
 /// Most relations that one definition is known to read; above it, what it does is not known.
 const MOST_READS: usize = 2_000;
 
@@ -46,6 +48,7 @@ impl Catalog {
         }
         compiler.named(&rows.operators, &mut known.operators);
         compiler.named(&rows.types, &mut known.types);
+        known.enums = rows.enums.iter().map(|(of, name)| (schema(of), name.as_str().into())).collect();
         Catalog { known: Arc::new(known), doubted: false }
     }
 }
@@ -176,6 +179,11 @@ impl<'r> Compiler<'r> {
         worst(written, name, &candidates).unwrap_or_else(unknown)
     }
 
+    fn is_enum(&self, object: &Object) -> bool {
+        let named = |(of, name): &(String, String)| object.name == *name && object.schema.as_deref() == Some(of);
+        self.rows.enums.iter().any(named)
+    }
+
     fn view(&mut self, index: usize, depth: usize) -> Arc<[Effect]> {
         let rows = self.rows;
         let opaque = |why: &'static str| -> Arc<[Effect]> {
@@ -234,6 +242,9 @@ impl<'r> Compiler<'r> {
     fn effect(&mut self, body: &mut Body, effect: Effect, depth: usize) {
         match (&effect.object, effect.class) {
             (Some(object), Class::FunctionSafe | Class::FunctionVolatile) if object.kind == ObjectKind::Function => {
+                if effect.act.starts_with("cast to ") && self.is_enum(object) {
+                    return;
+                }
                 if !effect.act.starts_with("call of ") {
                     return body.does(effect);
                 }
@@ -392,6 +403,11 @@ fn extension_function(row: &FunctionRow, extension: &str) -> Meaning {
     match listed {
         Some(function) => Meaning { class: function.class, why: Cow::Borrowed(function.why), ..safe() },
         None if by_name > Class::FunctionVolatile => Meaning { class: by_name, ..safe() },
+        None if row.volatility == "v" && REACHING.contains(&extension) => Meaning {
+            class: Class::FunctionDangerous,
+            why: Cow::Owned(format!("the extension {extension} reaches other servers, or runs statements later")),
+            ..safe()
+        },
         None if row.volatility == "v" => volatile(format!("the extension {extension} labels it VOLATILE")),
         None => safe(),
     }

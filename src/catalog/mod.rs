@@ -47,6 +47,8 @@ struct Known {
     views: HashMap<Arc<str>, Vec<View>>,
     operators: HashMap<Arc<str>, Vec<Named>>,
     types: HashMap<Arc<str>, Vec<Named>>,
+    /// Types that a cast to calls nothing for.
+    enums: BTreeSet<Name>,
 }
 
 /// What a call would do.
@@ -153,6 +155,11 @@ impl Catalog {
         all.iter().filter(move |routine| schema.is_none_or(|schema| *routine.schema == *schema))
     }
 
+    fn is_enum(&self, object: &Object) -> bool {
+        let schema = object.schema.as_deref().unwrap_or_default();
+        self.known.enums.contains(&(schema.into(), object.name.as_str().into()))
+    }
+
     fn views(&self, object: &Object) -> impl Iterator<Item = &View> {
         let all = self.known.views.get(object.name.as_str()).map(Vec::as_slice).unwrap_or_default();
         all.iter().filter(|view| object.schema.as_deref().is_none_or(|schema| *view.schema == *schema))
@@ -208,6 +215,10 @@ impl Widening<'_> {
     /// A call of a function, or the use of an operator or type that is written with its schema.
     fn call(&mut self, mut effect: Effect, origin: Origin) {
         let Some(object) = effect.object.clone() else { return };
+        if effect.act.starts_with("cast to ") && !self.doubted && self.catalog.is_enum(&object) {
+            effect.class = Class::FunctionSafe;
+            effect.hint = None;
+        }
         let candidates: Vec<&Meaning> =
             self.catalog.routines(object.schema.as_deref(), &object.name).map(|routine| &*routine.meaning).collect();
         if effect.act.starts_with("call of ")

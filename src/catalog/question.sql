@@ -41,6 +41,10 @@ SELECT jsonb_build_object(
       JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
       JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace
     WHERE o.oid >= 16384 AND p.oid >= 16384) o),
+  'enums', (SELECT coalesce(jsonb_agg(jsonb_build_array(n.nspname, t.typname)), '[]') FROM pg_catalog.pg_type t
+      JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+    WHERE t.oid >= 16384 AND t.typtype = 'e'
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_cast c WHERE c.casttarget = t.oid AND c.castfunc <> 0)),
   'types', (SELECT coalesce(jsonb_agg(to_jsonb(t)), '[]') FROM (
     SELECT n.nspname AS schema, t.typname AS name, '[]'::pg_catalog.jsonb AS calls,
       jsonb_agg(pg_get_constraintdef(k.oid)) AS expressions

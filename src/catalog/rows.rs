@@ -18,6 +18,8 @@ pub struct Rows {
     pub(super) operators: Vec<NamedRow>,
     pub(super) types: Vec<NamedRow>,
     pub(super) programs: Vec<ProgramRow>,
+    /// Schema and name of enums that no cast of the database's own leads to: a cast to one calls nothing.
+    pub(super) enums: Vec<(String, String)>,
 }
 
 /// Why an answer cannot be used.

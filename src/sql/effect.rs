@@ -79,7 +79,7 @@ classes! {
     Maintenance = "maintenance",
     /// CALL, and what a DO block's text does not show.
     Procedure = "procedure",
-    /// COPY TO/FROM file or PROGRAM, ALTER SYSTEM, LOAD, CREATE LANGUAGE/SUBSCRIPTION/SERVER/TABLESPACE/DATABASE.
+    /// COPY TO/FROM file or PROGRAM, ALTER SYSTEM, LOAD, CREATE LANGUAGE/SUBSCRIPTION/SERVER/TABLESPACE/DATABASE, writes to system catalogs.
     Server = "server",
     /// LISTEN, NOTIFY.
     Notify = "notify",

@@ -32,6 +32,7 @@ pub struct Function {
 const DANGEROUS_PREFIXES: &[&str] = &[
     "binary_upgrade_",
     "dblink",
+    "pg_background_",
     "pg_backup_",
     "pg_buffercache_evict",
     "pg_clear_",
@@ -46,6 +47,18 @@ const DANGEROUS_PREFIXES: &[&str] = &[
     "pg_restore_",
     "pg_stat_reset",
     "pg_wal_replay_",
+];
+
+/// Schemas and starts of names of extensions that reach other servers, or run statements later and elsewhere.
+const REACHING: &[(&str, &str)] = &[
+    ("aws_lambda", ""),
+    ("aws_s3", ""),
+    ("azure_storage", "blob_"),
+    ("cron", "alter_job"),
+    ("cron", "schedule"),
+    ("cron", "unschedule"),
+    ("net", "http_"),
+    ("pgtle", ""),
 ];
 
 /// Forms that SQL's grammar writes like calls although no function of that name exists. Only unquoted and unqualified.
@@ -131,7 +144,9 @@ fn entry(line: &'static str) -> Option<Function> {
 /// schema the built-in lives in; dangerous names stay dangerous under any schema, since extensions can be put anywhere.
 /// `set_config` is [`Class::SessionPinned`]: who knows its arguments asks [`super::settings`] instead.
 pub fn classify(schema: Option<&str>, name: &str) -> Class {
+    let reaches = |(of, start): &(&str, &str)| schema == Some(*of) && name.starts_with(start);
     match TABLE.get(name) {
+        _ if REACHING.iter().any(reaches) => Class::FunctionDangerous,
         Some(function) if function.class == Class::FunctionDangerous || function.lives_in(schema) => function.class,
         Some(_) => Class::FunctionVolatile,
         None if DANGEROUS_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) => Class::FunctionDangerous,
@@ -234,6 +249,11 @@ mod tests {
             (None, "txid_current_if_assigned", FunctionSafe),
             (None, "brin_summarize_range", Maintenance),
             (None, "my_function", FunctionVolatile),
+            (Some("cron"), "schedule_in_database", FunctionDangerous),
+            (Some("cron"), "my_function", FunctionVolatile),
+            (Some("net"), "http_post", FunctionDangerous),
+            (Some("elsewhere"), "http_post", FunctionVolatile),
+            (Some("public"), "pg_background_launch", FunctionDangerous),
         ];
         for (schema, name, class) in rows {
             assert_eq!(classify(*schema, name), *class, "{schema:?}.{name}");

@@ -22,6 +22,7 @@ pub mod secrets;
 pub mod settings;
 pub mod shape;
 mod stack;
+mod system;
 
 pub use effect::{Class, Effect, Object, ObjectKind, Origin, Span};
 pub use limits::{Limits, OverLimit};

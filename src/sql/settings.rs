@@ -59,6 +59,7 @@ const fn identity(name: &'static str, why: &'static str) -> Setting {
 
 const HIDES: &str = "keeps statements out of the server's log or statistics";
 const LOADS: &str = "loads code into the server";
+const WRITES: &str = "writes files on the server";
 const DAMAGE: &str = "lets damaged or system data be read or changed as if it were sound";
 
 /// Every setting that is not ordinary, in the order of the reference.
@@ -85,6 +86,11 @@ pub const SETTINGS: &[Setting] = &[
     pinned("pltcl.start_proc", LOADS),
     pinned("pltclu.start_proc", LOADS),
     pinned("plv8.start_proc", LOADS),
+    pinned("pljava.*", LOADS),
+    pinned("pllua.*", LOADS),
+    pinned("jit_debugging_support", WRITES),
+    pinned("jit_dump_bitcode", WRITES),
+    pinned("jit_profiling_support", WRITES),
     pinned("allow_system_table_mods", DAMAGE),
     pinned("allow_in_place_tablespaces", DAMAGE),
     pinned("ignore_checksum_failure", DAMAGE),
@@ -105,7 +111,9 @@ pub const SETTINGS: &[Setting] = &[
     pinned("log_statement", HIDES),
     pinned("log_statement_sample_rate", HIDES),
     pinned("log_transaction_sample_rate", HIDES),
+    pinned("compute_query_id", HIDES),
     pinned("track_activities", HIDES),
+    pinned("track_counts", "keeps the server from counting the rows that statements change"),
     pinned("pg_stat_statements.track", HIDES),
     pinned("pg_stat_statements.track_utility", HIDES),
     pinned("pgaudit.*", HIDES),

@@ -17,6 +17,8 @@ const NUMBER: u8 = 1;
 const STRING: u8 = 2;
 /// Parentheses deeper than this have no shape: one bit each.
 const DEEPEST: u32 = 60;
+/// Digits of a number that may lie beyond what an integer type holds.
+const LONG_NUMBER: usize = 10;
 
 /// Writes the shape of a text to `out` (cleared first). False if it has none; `out` is then of no use.
 pub fn shape(text: &str, out: &mut Vec<u8>) -> bool {
@@ -338,7 +340,7 @@ impl<'a> Scanner<'a> {
             return None;
         }
         let zero = rest.get(..length)?.iter().all(|byte| matches!(byte, b'0' | b'.'));
-        self.literal(length, NUMBER, zero);
+        self.literal(length, NUMBER, zero || whole >= LONG_NUMBER);
         Some(())
     }
 
@@ -363,14 +365,14 @@ impl<'a> Scanner<'a> {
         if rest.get(length).is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'"' | b'$' | b'_')) {
             return None;
         }
-        self.literal(length, STRING, length == 2);
+        self.literal(length, STRING, is_extreme(body));
         Some(())
     }
 
-    /// A literal, left out of the shape where it does not matter. The `plainest` (zero, the empty string) only behind `=`:
-    /// `name >= ''` holds for every name.
-    fn literal(&mut self, length: usize, mark: u8, plainest: bool) {
-        if self.matters(plainest) || self.is_cast(length) {
+    /// A literal, left out of the shape where it does not matter. The `extreme` ones (zero, the empty string, infinity) only behind
+    /// `=`: `name >= ''` holds for every name.
+    fn literal(&mut self, length: usize, mark: u8, extreme: bool) {
+        if self.matters(extreme) || self.is_cast(length) {
             self.copy(length);
         } else {
             self.out.push(mark);
@@ -384,8 +386,8 @@ impl<'a> Scanner<'a> {
         rest.iter().find(|byte| !matches!(byte, b' ' | b'\n' | b'\t' | b'\r')) == Some(&b':')
     }
 
-    fn matters(&self, plainest: bool) -> bool {
-        if self.calls & 1 == 1 || (plainest && self.last == Last::Order) {
+    fn matters(&self, extreme: bool) -> bool {
+        if self.calls & 1 == 1 || (extreme && self.last == Last::Order) {
             return true;
         }
         match (self.part, self.last) {
@@ -398,6 +400,13 @@ impl<'a> Scanner<'a> {
             (_, Last::Lead | Last::Other | Last::Name | Last::In | Last::Value | Last::Close) => true,
         }
     }
+}
+
+/// Whether a quoted string may be the least or greatest value of some type: `created_at > '-infinity'` holds for every row.
+fn is_extreme(quoted: &[u8]) -> bool {
+    let body = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
+    let infinite = body.get(..3).is_some_and(|start| start.eq_ignore_ascii_case(b"inf"));
+    infinite || !body.first().is_some_and(u8::is_ascii_alphanumeric)
 }
 
 fn is_operator(byte: u8) -> bool {

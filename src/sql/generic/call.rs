@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, Value,
+    BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, Value,
 };
 
 use super::names;
@@ -171,7 +171,7 @@ fn unnamed(arg: &FunctionArg) -> Option<&Expr> {
 }
 
 fn setting_value(expr: &Expr) -> SettingValue<'_> {
-    match literal(expr) {
+    match exact_literal(expr) {
         Some(Value::Null) => SettingValue::Default,
         Some(value) => text(value).map_or(SettingValue::Computed, SettingValue::Constant),
         None => SettingValue::Computed,
@@ -179,7 +179,23 @@ fn setting_value(expr: &Expr) -> SettingValue<'_> {
 }
 
 fn constant_text(expr: &Expr) -> Option<Cow<'_, str>> {
-    literal(expr).and_then(text).map(Cow::Borrowed)
+    exact_literal(expr).and_then(text).map(Cow::Borrowed)
+}
+
+/// The literal that is handed to a function as it is written: through parentheses and casts to types that leave a text alone.
+/// `'rolex'::varchar(4)` is another text than the one that is written.
+fn exact_literal(expr: &Expr) -> Option<&Value> {
+    match expr {
+        Expr::Value(value) => Some(&value.value),
+        Expr::TypedString(typed) if leaves_text_alone(&typed.data_type) => Some(&typed.value.value),
+        Expr::Cast { expr: inner, data_type, .. } if leaves_text_alone(data_type) => exact_literal(inner),
+        Expr::Nested(inner) => exact_literal(inner),
+        _ => None,
+    }
+}
+
+fn leaves_text_alone(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Text | DataType::Varchar(None) | DataType::CharacterVarying(None))
 }
 
 /// The literal that an expression is, through parentheses and casts.

@@ -7,8 +7,8 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, LimitClause, Query, SelectItem,
-    SetExpr, UnaryOperator, Value, Visit, Visitor,
+    BinaryOperator, Distinct, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, LimitClause, Query, SelectItem,
+    SetExpr, TableFactor, UnaryOperator, Value, Visit, Visitor,
 };
 
 use super::{call, names};
@@ -24,6 +24,26 @@ pub struct Target {
     pub alias: Option<String>,
     /// Other names of the very same table in FROM or USING: a join with it by equal columns finds every row again.
     pub twins: Vec<String>,
+    /// Those of them that the statement joins to it row by row: what they are is what the row is.
+    pub joined: Vec<String>,
+}
+
+impl Target {
+    /// Takes note of the twins that a condition joins to the table.
+    pub fn join(&mut self, condition: Option<&Expr>) {
+        let mut open: Vec<&Expr> = condition.into_iter().collect();
+        while let Some(next) = open.pop() {
+            match next {
+                Expr::Nested(inner) => open.push(inner),
+                Expr::BinaryOp { left, op: BinaryOperator::And, right } => open.extend([left.as_ref(), right.as_ref()]),
+                Expr::BinaryOp { left, op: BinaryOperator::Eq, right } if rejoins(left, right, self) => {
+                    let names = [column(left), column(right)].into_iter().flatten().filter_map(|(of, _)| of);
+                    self.joined.extend(names.filter(|name| self.twins.contains(name)));
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
 /// What a condition is over the rows of a table.
@@ -311,10 +331,15 @@ fn is_column_of(expr: &Expr, target: &Target) -> bool {
         Expr::Identifier(_) | Expr::QualifiedWildcard(..) => true,
         Expr::Function(function) => passes_row(&function.args),
         Expr::CompoundIdentifier(parts) => {
-            parts.iter().rev().nth(1).is_none_or(|qualifier| is_called(target, &names::folded(qualifier)))
+            parts.iter().rev().nth(1).is_none_or(|qualifier| is_own(target, &names::folded(qualifier)))
         }
         _ => false,
     }
+}
+
+/// Whether a qualifier means the row that is chosen: the table's own, or a twin's that is joined to it.
+fn is_own(target: &Target, name: &str) -> bool {
+    is_called(target, name) || target.joined.iter().any(|twin| twin == name)
 }
 
 /// Whether a call is given a whole row, as `f(t.*)`.
@@ -379,11 +404,13 @@ fn own_rows(expr: &Expr, subquery: &Query, target: &Target) -> bool {
         && !limited
         && subquery.fetch.is_none()
         && from.joins.is_empty()
-        && select.having.is_none();
+        && select.having.is_none()
+        && !matches!(select.distinct, Some(Distinct::On(_)))
+        && !matches!(&from.relation, TableFactor::Table { sample: Some(_), .. });
     let Some((object, alias)) = names::named_relation(&from.relation) else { return false };
     let same_table = object.name == target.object.name
         && (object.schema.is_none() || target.object.schema.is_none() || object.schema == target.object.schema);
-    let inner = Target { object, alias, twins: Vec::new() };
+    let inner = Target { object, alias, twins: Vec::new(), joined: Vec::new() };
     let unfiltered = select.selection.is_none() || !restricts(select.selection.as_ref(), &inner);
     plain && same_table && unfiltered && selects(expr, &select.projection, &inner, target)
 }

@@ -10,6 +10,7 @@ use sqlparser::ast::{
 
 use super::{GenericReading, names};
 use crate::sql::effect::{Class, Effect, Object, ObjectKind};
+use crate::sql::system;
 
 /// Everything the walk remembers.
 #[derive(Default)]
@@ -75,12 +76,14 @@ pub fn effects_after(
 impl Walker {
     /// Adds an effect.
     pub fn add(&mut self, effect: Effect) {
+        let beside = system::beside(&effect);
         self.effects.push(effect);
+        self.effects.extend(beside);
     }
 
     /// Adds an effect that touches `object`.
     pub fn touch(&mut self, class: Class, act: &'static str, object: Object) {
-        self.effects.push(Effect::new(class, act).on(object));
+        self.add(Effect::new(class, act).on(object));
     }
 
     /// Adds an effect without an object.

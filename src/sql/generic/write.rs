@@ -46,10 +46,11 @@ impl Walker {
             Some(UpdateTableFromKind::BeforeSet(from) | UpdateTableFromKind::AfterSet(from)) => from.as_slice(),
             None => &[],
         };
-        let Some(target) = self.target(&update.table, from) else { return self.unknown("UPDATE") };
+        let Some(mut target) = self.target(&update.table, from) else { return self.unknown("UPDATE") };
         if update.or.is_some() || update.limit.is_some() {
             self.unknown("UPDATE");
         }
+        target.join(update.selection.as_ref());
         let class = if restrict::restricts(update.selection.as_ref(), &target) {
             (Class::WriteUpdate, "UPDATE")
         } else if update.selection.is_some() {
@@ -66,10 +67,11 @@ impl Walker {
         }
         let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &delete.from;
         for table in tables {
-            let Some(target) = self.target(table, delete.using.as_deref().unwrap_or(&[])) else {
+            let Some(mut target) = self.target(table, delete.using.as_deref().unwrap_or(&[])) else {
                 self.unknown("DELETE");
                 continue;
             };
+            target.join(delete.selection.as_ref());
             let class = if restrict::restricts(delete.selection.as_ref(), &target) {
                 (Class::WriteDelete, "DELETE")
             } else if delete.selection.is_some() {
@@ -107,14 +109,15 @@ impl Walker {
             .filter(|(other, _)| *other == object)
             .map(|(other, alias)| alias.unwrap_or(other.name))
             .collect();
-        Some(Target { object, alias, twins })
+        Some(Target { object, alias, twins, joined: Vec::new() })
     }
 
     pub fn merge(&mut self, merge: &Merge) {
-        let Some(target) = self.target_factor(&merge.table, std::iter::once(&merge.source)) else {
+        let Some(mut target) = self.target_factor(&merge.table, std::iter::once(&merge.source)) else {
             return self.unknown("MERGE");
         };
         self.touch(Class::WriteMerge, "MERGE", target.object.clone());
+        target.join(Some(&merge.on));
         let joined = restrict::truth(&merge.on, &target);
         for clause in &merge.clauses {
             let restricted = restrict_clause(clause, joined, &target);

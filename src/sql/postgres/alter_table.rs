@@ -38,7 +38,13 @@ impl Walker<'_> {
                 self.unknown("ALTER TABLE with a part pgwarden does not know");
                 continue;
             };
-            let (class, act, hint) = self.command(command);
+            let (class, act, hint) = match (kind, command.subtype()) {
+                // An index is attached without a scan, and without stopping anybody.
+                (pb::ObjectType::ObjectIndex, pb::AlterTableType::AtAttachPartition) => {
+                    (Class::DdlAdditive, "ATTACH PARTITION", None)
+                }
+                _ => self.command(command),
+            };
             let attaches = command.subtype() == pb::AlterTableType::AtAttachPartition;
             let class = if new && !attaches { softened(class) } else { class };
             let mut effect = Effect::new(class, format!("ALTER {} … {act}", noun(kind))).on(object.clone());
@@ -49,6 +55,7 @@ impl Walker<'_> {
                 Some(place) => self.add_over(effect, place.clone()),
                 None => self.add_at(effect, relation.location),
             }
+            self.other_tables(class, command);
             self.command_parts(command);
             if let Some(parent) = self.takes_in(command, &object) {
                 self.made.forget(&parent);
@@ -58,6 +65,19 @@ impl Walker<'_> {
             }
         }
         movement
+    }
+
+    /// The other tables that a command names: a partition, a parent, those that foreign keys refer to.
+    fn other_tables(&mut self, class: Class, command: &pb::AlterTableCmd) {
+        let Some(definition) = command.def.as_deref() else { return };
+        let (act, range) = match &definition.node {
+            Some(NodeEnum::PartitionCmd(partition)) => ("ALTER TABLE … PARTITION", partition.name.as_ref()),
+            Some(NodeEnum::RangeVar(parent)) => ("ALTER TABLE … INHERIT", Some(parent)),
+            _ => return self.referred(class, definition),
+        };
+        if let Some(range) = range {
+            self.add_at(Effect::new(class, act).on(names::relation(range)), range.location);
+        }
     }
 
     /// Where the actions behind the name at `location` stand, if they can be told apart.

@@ -54,6 +54,36 @@ pub(super) fn constant_text(node: &Node) -> Option<String> {
     }
 }
 
+/// The text of a constant that is handed to a function as it is written: through casts to types that leave a text alone, and no
+/// others. `'rolex'::varchar(4)` and `'role '::bpchar` are another text than the one that is written.
+pub(super) fn exact_text(node: &Node) -> Option<String> {
+    match node.node.as_ref()? {
+        NodeEnum::AConst(constant) => literal_text(constant),
+        NodeEnum::TypeCast(cast) => {
+            cast.type_name.as_ref().filter(|name| leaves_text_alone(name))?;
+            exact_text(cast.arg.as_deref()?)
+        }
+        NodeEnum::CollateClause(collate) => exact_text(collate.arg.as_deref()?),
+        _ => None,
+    }
+}
+
+/// Whether it is NULL by the same standard.
+pub(super) fn is_exact_null(node: &Node) -> bool {
+    match &node.node {
+        Some(NodeEnum::AConst(constant)) => constant.isnull,
+        Some(NodeEnum::TypeCast(cast)) => {
+            cast.type_name.as_ref().is_some_and(leaves_text_alone) && cast.arg.as_deref().is_some_and(is_exact_null)
+        }
+        _ => false,
+    }
+}
+
+fn leaves_text_alone(name: &pb::TypeName) -> bool {
+    let plain = name.typmods.is_empty() && name.array_bounds.is_empty() && !name.pct_type;
+    plain && matches!(names::words(&name.names).as_slice(), ["text"] | ["pg_catalog", "text" | "varchar"])
+}
+
 /// The text of a literal; `None` for NULL.
 pub(super) fn literal_text(constant: &pb::AConst) -> Option<String> {
     if constant.isnull {

@@ -35,18 +35,40 @@ impl Walker<'_> {
         let parents: Vec<&pb::RangeVar> = statement.inh_relations.iter().filter_map(range_var).collect();
         let partition_of_old =
             statement.partbound.is_some() && !parents.iter().all(|range| self.made.has_relation(Some(range)));
+        let class = if partition_of_old { Class::DdlLocking } else { Class::DdlAdditive };
         match partition_of_old {
             true => {
-                let effect = Effect::new(Class::DdlLocking, "CREATE TABLE … PARTITION OF").on(object.clone());
+                let effect = Effect::new(class, "CREATE TABLE … PARTITION OF").on(object.clone());
                 let hint =
                     "it locks the partitioned table: create the table by itself, then ALTER TABLE … ATTACH PARTITION";
                 self.add_at(effect.hint(hint), relation.location);
             }
-            false => self.add_at(Effect::new(Class::DdlAdditive, "CREATE TABLE").on(object.clone()), relation.location),
+            false => self.add_at(Effect::new(class, "CREATE TABLE").on(object.clone()), relation.location),
+        }
+        // Rows of a child are rows of its parent.
+        for parent in parents {
+            let act = if statement.partbound.is_some() { "CREATE TABLE … PARTITION OF" } else { "CREATE TABLE … INHERITS" };
+            self.add_at(Effect::new(class, act).on(names::relation(parent)), parent.location);
+        }
+        for part in statement.table_elts.iter().chain(&statement.constraints) {
+            self.referred(class, part);
         }
         self.table_parts(statement);
         if new && statement.oncommit() != pb::OnCommitAction::OncommitDrop {
             self.made.add(object);
+        }
+    }
+
+    /// The tables that the foreign keys of a column or constraint refer to.
+    pub(super) fn referred(&mut self, class: Class, part: &Node) {
+        match &part.node {
+            Some(NodeEnum::ColumnDef(column)) => column.constraints.iter().for_each(|part| self.referred(class, part)),
+            Some(NodeEnum::Constraint(constraint)) => {
+                if let Some(range) = &constraint.pktable {
+                    self.add_at(Effect::new(class, "REFERENCES").on(names::relation(range)), range.location);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -86,6 +108,9 @@ impl Walker<'_> {
         let before = self.effects.len();
         self.maybe(expression);
         let is_nextval = |effect: &Effect| {
+            if effect.act == "call of nextval" {
+                return true;
+            }
             let name = effect.object.as_ref().map(|object| (object.schema.as_deref(), object.name.as_str()));
             matches!(name, Some((None | Some("pg_catalog"), "nextval")))
         };
@@ -220,7 +245,9 @@ impl Walker<'_> {
 
     /// CREATE TRIGGER.
     pub(super) fn create_trigger(&mut self, statement: &pb::CreateTrigStmt) {
-        self.touch(Class::DdlAdditive, "CREATE TRIGGER", statement.relation.as_ref().map(names::relation));
+        for range in statement.relation.iter().chain(&statement.constrrel) {
+            self.touch(Class::DdlAdditive, "CREATE TRIGGER", Some(names::relation(range)));
+        }
         self.mentioned(&names::words(&statement.funcname));
         self.boxed(&statement.when_clause);
     }
@@ -444,7 +471,8 @@ impl Walker<'_> {
     /// COMMENT.
     pub(super) fn comment(&mut self, statement: &pb::CommentStmt) {
         let object = statement.object.as_deref().and_then(|node| names::target(statement.objtype(), node));
-        self.touch(Class::DdlAdditive, "COMMENT", object);
+        let act = if statement.objtype() == pb::ObjectType::ObjectSchema { "COMMENT ON SCHEMA" } else { "COMMENT" };
+        self.touch(Class::DdlAdditive, act, object);
     }
 
     /// ALTER TEXT SEARCH CONFIGURATION.
@@ -465,6 +493,7 @@ impl Walker<'_> {
     /// CREATE PUBLICATION.
     pub(super) fn create_publication(&mut self, statement: &pb::CreatePublicationStmt) {
         self.touch(Class::DdlAdditive, "CREATE PUBLICATION", Some(names::plain(ObjectKind::Other, &statement.pubname)));
+        self.published_schemas(Class::DdlAdditive, &statement.pubobjects);
         self.nodes(&statement.pubobjects);
     }
 
@@ -472,6 +501,13 @@ impl Walker<'_> {
     pub(super) fn alter_publication(&mut self, statement: &pb::AlterPublicationStmt) {
         use pb::AlterPublicationAction as A;
         let object = Some(names::plain(ObjectKind::Other, &statement.pubname));
+        let takes_away = match statement.action() {
+            A::ApDropObjects => true,
+            A::ApSetObjects => !statement.pubobjects.is_empty(),
+            A::ApAddObjects | A::Undefined => false,
+        };
+        let class = if takes_away { Class::DdlDestructive } else { Class::DdlAdditive };
+        self.published_schemas(class, &statement.pubobjects);
         match statement.action() {
             A::ApDropObjects => self.destroys("ALTER PUBLICATION … DROP", object),
             A::ApSetObjects if !statement.pubobjects.is_empty() => self.destroys("ALTER PUBLICATION … SET", object),
@@ -480,6 +516,17 @@ impl Walker<'_> {
             }
         }
         self.nodes(&statement.pubobjects);
+    }
+
+    /// The schemas whose tables a publication has.
+    fn published_schemas(&mut self, class: Class, objects: &[Node]) {
+        for object in objects {
+            if let Some(NodeEnum::PublicationObjSpec(spec)) = &object.node
+                && !spec.name.is_empty()
+            {
+                self.touch(class, "PUBLICATION of tables IN SCHEMA", Some(names::plain(ObjectKind::Other, &spec.name)));
+            }
+        }
     }
 
     /// A table of a publication.
@@ -555,6 +602,10 @@ impl Walker<'_> {
         let new = object.as_ref().is_some_and(|object| self.made.has(object));
         let class = if new { Class::DdlAdditive } else { Class::DdlDestructive };
         self.touch(class, format!("RENAME {}", noun(kind)), object.clone());
+        if kind == pb::ObjectType::ObjectSchema || (statement.relation.is_some() && moves_relation(kind)) {
+            let renamed = object.clone().map(|object| Object { name: statement.newname.clone(), ..object });
+            self.touch(class, format!("RENAME {}", noun(kind)), renamed);
+        }
         match kind {
             pb::ObjectType::ObjectSchema => self.made.clear(),
             pb::ObjectType::ObjectRole => self.add(Effect::new(Class::Privilege, "ALTER ROLE … RENAME")),
@@ -580,7 +631,9 @@ impl Walker<'_> {
         };
         let new = object.as_ref().is_some_and(|object| self.made.has(object));
         let class = if new { Class::DdlAdditive } else { Class::DdlDestructive };
+        let moved = object.clone().map(|object| Object { schema: Some(statement.newschema.clone()), ..object });
         self.touch(class, format!("ALTER {} … SET SCHEMA", noun(kind)), object);
+        self.touch(class, format!("ALTER {} … SET SCHEMA", noun(kind)), moved);
         self.made.clear();
     }
 

@@ -3,8 +3,8 @@
 use pg_query::protobuf as pb;
 use pg_query::{Node, NodeEnum};
 
+use super::constant::{constant_text, exact_text, is_exact_null};
 use super::names;
-use super::truth;
 use super::walker::Walker;
 use crate::sql::effect::{Class, Effect, ObjectKind};
 use crate::sql::functions;
@@ -24,8 +24,21 @@ impl Walker<'_> {
             self.set_config(call);
         } else if !is_syntax(call, &parts) {
             self.called(&parts, call.location);
+            self.sequence(call, &parts);
         }
         self.call_arguments(call);
+    }
+
+    /// The sequence that `nextval('s')` and its kin name: a rule on it is a rule on them.
+    fn sequence(&mut self, call: &pb::FuncCall, parts: &[&str]) {
+        let ([name] | ["pg_catalog", name]) = parts else { return };
+        if !matches!(*name, "nextval" | "setval" | "currval" | "pg_sequence_last_value") {
+            return;
+        }
+        let written = call.args.first().and_then(constant_text).unwrap_or_default();
+        if let Some(object) = names::written(&written) {
+            self.add_at(Effect::new(function_class(parts), format!("call of {name}")).on(object), call.location);
+        }
     }
 
     /// The expressions of a call.
@@ -59,16 +72,16 @@ impl Walker<'_> {
 
     /// `set_config(name, value, is_local)` is a SET.
     fn set_config(&mut self, call: &pb::FuncCall) {
-        let name = argument(call, 0, "setting_name").and_then(truth::constant_text);
+        let name = argument(call, 0, "setting_name").and_then(exact_text);
         let value = argument(call, 1, "new_value");
         let Some(name) = name.map(|name| name.to_ascii_lowercase()) else {
             let effect = Effect::new(Class::SessionPinned, "set_config() of a setting named by an expression");
             return self.add_at(effect.hint("name the setting by a constant"), call.location);
         };
-        let constant = value.and_then(truth::constant_text);
+        let constant = value.and_then(exact_text);
         let value = match (&constant, value) {
             (Some(text), _) => SettingValue::Constant(text),
-            (None, Some(node)) if truth::is_null(node) => SettingValue::Default,
+            (None, Some(node)) if is_exact_null(node) => SettingValue::Default,
             (None, _) => SettingValue::Computed,
         };
         let class = settings::classify(&name, value);

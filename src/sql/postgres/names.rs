@@ -4,6 +4,7 @@ use pg_query::protobuf::{ObjectType, RangeVar};
 use pg_query::{Node, NodeEnum};
 
 use crate::sql::effect::{Object, ObjectKind};
+use crate::sql::scan;
 
 /// The text of a `String` node.
 pub(super) fn word(node: &Node) -> Option<&str> {
@@ -34,6 +35,24 @@ pub(super) fn qualified(kind: ObjectKind, parts: &[&str]) -> Option<Object> {
 pub(super) fn relation(range: &RangeVar) -> Object {
     let schema = (!range.schemaname.is_empty()).then(|| range.schemaname.clone());
     Object { kind: ObjectKind::Relation, schema, name: range.relname.clone() }
+}
+
+/// The relation that a string names, as `textToQualifiedNameList` in the server reads it.
+pub(super) fn written(text: &str) -> Option<Object> {
+    let tokens = scan::tokens(text)?;
+    let mut parts = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        let written = text.get(token.start..token.end)?;
+        match (at % 2, token.kind) {
+            (0, scan::Kind::Word) => parts.push(written.to_ascii_lowercase()),
+            (0, scan::Kind::QuotedName) => {
+                parts.push(written.strip_prefix('"')?.strip_suffix('"')?.replace("\"\"", "\""));
+            }
+            (1, scan::Kind::Symbol) if written == "." => {}
+            _ => return None,
+        }
+    }
+    qualified(ObjectKind::Relation, &parts.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// The object that a DROP, COMMENT, RENAME or the like names. Rules, triggers and policies give their relation,

@@ -12,7 +12,16 @@ use crate::sql::reading::Movement;
 impl Walker<'_> {
     /// GRANT and REVOKE on objects.
     pub(super) fn grant(&mut self, statement: &pb::GrantStmt) {
-        let act = if statement.is_grant { "GRANT" } else { "REVOKE" };
+        let in_schema = statement.targtype() == pb::GrantTargetType::AclTargetAllInSchema;
+        let on_schema = statement.objtype() == pb::ObjectType::ObjectSchema;
+        let act = match (statement.is_grant, in_schema, on_schema) {
+            (true, true, _) => "GRANT on all IN SCHEMA",
+            (false, true, _) => "REVOKE on all IN SCHEMA",
+            (true, false, true) => "GRANT ON SCHEMA",
+            (false, false, true) => "REVOKE ON SCHEMA",
+            (true, false, false) => "GRANT",
+            (false, false, false) => "REVOKE",
+        };
         let mut named = false;
         for node in &statement.objects {
             let object = match statement.targtype() {
@@ -26,6 +35,21 @@ impl Walker<'_> {
         }
         if !named {
             self.add(Effect::new(Class::Privilege, act));
+        }
+    }
+
+    /// ALTER DEFAULT PRIVILEGES, perhaps of some schemas.
+    pub(super) fn default_privileges(&mut self, statement: &pb::AlterDefaultPrivilegesStmt) {
+        self.add(Effect::new(Class::Privilege, "ALTER DEFAULT PRIVILEGES"));
+        for option in &statement.options {
+            let Some(NodeEnum::DefElem(option)) = &option.node else { continue };
+            let Some(NodeEnum::List(schemas)) = option.arg.as_deref().and_then(|list| list.node.as_ref()) else {
+                continue;
+            };
+            for name in names::words(&schemas.items) {
+                let object = Some(names::plain(ObjectKind::Other, name));
+                self.touch(Class::Privilege, "ALTER DEFAULT PRIVILEGES IN SCHEMA", object);
+            }
         }
     }
 

@@ -315,8 +315,8 @@ fn when_clause(node: &Node) -> Option<&pb::MergeWhenClause> {
 fn merge_restricts(merge: &pb::MergeStmt, clause: &pb::MergeWhenClause) -> bool {
     let source = merge.source_relation.as_deref().map(std::slice::from_ref).unwrap_or_default();
     let target = Target::new(merge.relation.as_ref(), source, merge.with_clause.as_ref());
-    let own = clause.condition.is_some() && truth::restricts(clause.condition.as_deref(), &target);
     let join = merge.join_condition.as_deref();
+    let own = clause.condition.is_some() && truth::restricts(clause.condition.as_deref(), &target.joined_by(join));
     own || match clause.match_kind() {
         pb::MergeMatchKind::MergeWhenNotMatchedBySource => !truth::never(join),
         pb::MergeMatchKind::Undefined

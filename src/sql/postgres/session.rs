@@ -266,7 +266,13 @@ impl Walker<'_> {
     pub(super) fn reindex(&mut self, statement: &pb::ReindexStmt) -> Movement {
         use pb::ReindexObjectType as K;
         let object = statement.relation.as_ref().map(names::relation);
-        self.touch(Class::Maintenance, "REINDEX", object);
+        match statement.kind() {
+            K::ReindexObjectSchema => {
+                let schema = Some(names::plain(ObjectKind::Other, &statement.name));
+                self.touch(Class::Maintenance, "REINDEX SCHEMA", schema);
+            }
+            _ => self.touch(Class::Maintenance, "REINDEX", object),
+        }
         let whole = match statement.kind() {
             K::ReindexObjectIndex | K::ReindexObjectTable => false,
             K::ReindexObjectSchema | K::ReindexObjectSystem | K::ReindexObjectDatabase | K::Undefined => true,

@@ -8,12 +8,13 @@
 use pg_query::protobuf as pb;
 use pg_query::{Node, NodeEnum};
 
-use super::constant::{Value, value};
+use super::constant::{Value, constant_text, is_null, value};
 use super::names;
 use super::query::from_relations;
 use super::same::{same, strip};
 
-pub(super) use super::constant::{constant_text, is_null};
+/// The greatest value of `bigint`.
+const LONGEST: f64 = i64::MAX as f64;
 
 /// The table whose rows a condition chooses, and what stands beside it.
 pub(super) struct Target<'n> {
@@ -25,6 +26,10 @@ pub(super) struct Target<'n> {
     pub(super) alone: bool,
     /// The statement's common table expressions.
     with: Option<&'n pb::WithClause>,
+    /// The queries beside the table, by the names that their rows go by.
+    queries: Vec<(&'n str, &'n pb::SelectStmt)>,
+    /// Second references to the table that are joined to it row by row: what they are is what the row is.
+    joined: Vec<&'n str>,
 }
 
 impl<'n> Target<'n> {
@@ -36,7 +41,53 @@ impl<'n> Target<'n> {
     ) -> Target<'n> {
         let mut others = Vec::new();
         from_relations(beside, &mut others);
-        Target { relation, others, alone: beside.is_empty(), with }
+        let queries = queries(beside, with);
+        Target { relation, others, alone: beside.is_empty(), with, queries, joined: Vec::new() }
+    }
+
+    /// The same, where this condition joins the table to further references to it.
+    pub(super) fn joined_by(&self, condition: Option<&Node>) -> Target<'n> {
+        let mut joined = self.joined.clone();
+        let mut open: Vec<&Node> = condition.into_iter().collect();
+        while let Some(node) = open.pop().filter(|_| !self.alone) {
+            match &node.node {
+                Some(NodeEnum::BoolExpr(and)) if and.boolop() == pb::BoolExprType::AndExpr => open.extend(&and.args),
+                Some(NodeEnum::AExpr(equal)) => joined.extend(self.twin_of(equal).or_else(|| self.query_of(equal))),
+                _ => {}
+            }
+        }
+        let others = self.others.clone();
+        let queries = self.queries.clone();
+        Target { relation: self.relation, others, alone: self.alone, with: self.with, queries, joined }
+    }
+
+    /// The second reference to the table that `t.x = twin.x` names.
+    fn twin_of(&self, equal: &pb::AExpr) -> Option<&'n str> {
+        let column = |side: &Option<Box<Node>>| match strip(side.as_deref()?).node.as_ref()? {
+            NodeEnum::ColumnRef(column) => match names::words(&column.fields).as_slice() {
+                [.., qualifier, name] => Some(((*qualifier).to_owned(), (*name).to_owned())),
+                _ => None,
+            },
+            _ => None,
+        };
+        let (left, right) = (column(&equal.lexpr)?, column(&equal.rexpr)?);
+        let own = called(self.relation?);
+        let other = if left.0 == own { &right.0 } else { &left.0 };
+        let twin = self.others.iter().find(|range| same_table(self.relation.unwrap_or(range), range) && called(range) == other)?;
+        let equals = names::words(&equal.name).pop() == Some("=") && left.1 == right.1;
+        (equals && (left.0 == own || right.0 == own)).then(|| called(twin))
+    }
+
+    /// The query beside the table that `t.x = query.x` names, if it gives every row of the table.
+    fn query_of(&self, equal: &pb::AExpr) -> Option<&'n str> {
+        let (left, right) = (equal.lexpr.as_deref()?, equal.rexpr.as_deref()?);
+        let equals = names::words(&equal.name).pop() == Some("=");
+        equals.then(|| rejoined(left, right, self).or_else(|| rejoined(right, left, self)))?
+    }
+
+    /// Whether `qualifier` names the row that is chosen: the table itself, or what is joined to it row by row.
+    fn is_row(&self, qualifier: &str) -> bool {
+        self.relation.is_some_and(|range| called(range) == qualifier) || self.joined.contains(&qualifier)
     }
 
     /// Whether `qualifier` names the table, or a second reference to the same table.
@@ -45,6 +96,24 @@ impl<'n> Target<'n> {
         let mut all = self.relation.iter().chain(self.others.iter().filter(twin));
         all.any(|range| called(range) == qualifier)
     }
+}
+
+/// The queries of a FROM list by their names: subqueries, and what WITH names.
+fn queries<'n>(beside: &'n [Node], with: Option<&'n pb::WithClause>) -> Vec<(&'n str, &'n pb::SelectStmt)> {
+    let named = |node: &'n Node| match &node.node {
+        Some(NodeEnum::RangeSubselect(inner)) => {
+            let query = inner.subquery.as_deref().and_then(|query| query.node.as_ref());
+            match (inner.alias.as_ref(), query) {
+                (Some(alias), Some(NodeEnum::SelectStmt(query))) if alias.colnames.is_empty() => {
+                    Some((alias.aliasname.as_str(), &**query))
+                }
+                _ => None,
+            }
+        }
+        Some(NodeEnum::RangeVar(range)) => Some((called(range), with_query(range, with)?)),
+        _ => None,
+    };
+    beside.iter().filter_map(named).collect()
 }
 
 /// The name by which a relation's columns are qualified.
@@ -61,7 +130,7 @@ fn same_table(one: &pb::RangeVar, other: &pb::RangeVar) -> bool {
 
 /// Whether a WHERE restricts which rows of the target it chooses.
 pub(super) fn restricts(condition: Option<&Node>, target: &Target<'_>) -> bool {
-    condition.is_some_and(|node| chooses(node, true, target))
+    condition.is_some_and(|node| chooses(node, true, &target.joined_by(condition)))
 }
 
 /// Whether a condition is constant and never true.
@@ -78,7 +147,7 @@ fn chooses(node: &Node, positive: bool, target: &Target<'_>) -> bool {
                 expression.args.iter().any(|argument| chooses(argument, positive, target))
             }
             (pb::BoolExprType::OrExpr, true) | (pb::BoolExprType::AndExpr, false) => {
-                !covers(expression, target)
+                !covers(expression, positive, target)
                     && expression.args.iter().all(|argument| chooses(argument, positive, target))
             }
             (pb::BoolExprType::NotExpr, _) => {
@@ -126,6 +195,13 @@ fn always(node: &Node, target: &Target<'_>) -> Option<bool> {
         },
         NodeEnum::CoalesceExpr(coalesce) => all_alike(coalesce.args.iter(), target),
         NodeEnum::CaseExpr(case) => {
+            let first = case.args.first().and_then(|when| match &when.node {
+                Some(NodeEnum::CaseWhen(when)) if case.arg.is_none() => Some(when),
+                _ => None,
+            });
+            if let Some(when) = first.filter(|when| when.expr.as_deref().and_then(value) == Some(Value::Bool(true))) {
+                return always(when.result.as_deref()?, target);
+            }
             let results = case.args.iter().filter_map(|when| match &when.node {
                 Some(NodeEnum::CaseWhen(when)) => when.result.as_deref(),
                 _ => None,
@@ -158,7 +234,10 @@ fn always_operator(expression: &pb::AExpr, target: &Target<'_>) -> Option<bool> 
             "=" | "<=" | ">=" if always_zero(left, target) && always_zero(right, target) => Some(true),
             ">=" | ">" if never_below_zero(left, right, operator) || is_least(left, right) => Some(true),
             "<=" | "<" if is_greatest(right) => Some(true),
-            _ => None,
+            "@>" if is_text_of(right, &["{}", "[]"]) => Some(true),
+            "<@" if is_text_of(left, &["{}", "[]"]) => Some(true),
+            "=" if rejoined(left, right, target).or_else(|| rejoined(right, left, target)).is_some() => Some(true),
+            _ => shifted(left, operator, right, target),
         },
         pb::AExprKind::AexprNotDistinct => alike().then_some(true),
         pb::AExprKind::AexprDistinct => alike().then_some(false),
@@ -174,8 +253,15 @@ fn always_operator(expression: &pb::AExpr, target: &Target<'_>) -> Option<bool> 
         pb::AExprKind::AexprOpAny | pb::AExprKind::AexprOpAll if is_empty_list(right) => {
             Some(expression.kind() == pb::AExprKind::AexprOpAll)
         }
-        pb::AExprKind::AexprOpAny => (operator == "=" && among(list(right)?)).then_some(true),
+        pb::AExprKind::AexprOpAny => match (operator, list(right)) {
+            ("=", Some(items)) => among(items).then_some(true),
+            ("=", None) => holds_every(left, right, target).then_some(true),
+            ("~~" | "~~*", Some(items)) => items.iter().any(matches_any_text).then_some(true),
+            ("~~" | "~~*", None) => is_text_of(right, &["{%}", "{%%}"]).then_some(true),
+            _ => None,
+        },
         pb::AExprKind::AexprOpAll => match operator {
+            "~~" | "~~*" if list(right)?.iter().all(matches_any_text) => Some(true),
             "<>" if among(list(right)?) => Some(false),
             "=" | "<=" | ">=" if list(right)?.iter().all(|item| same(left, item, target)) => Some(true),
             _ => None,
@@ -188,6 +274,67 @@ fn always_operator(expression: &pb::AExpr, target: &Target<'_>) -> Option<bool> 
         }
         pb::AExprKind::AexprNullif | pb::AExprKind::Undefined => None,
     }
+}
+
+/// `id + 1 > id`, `id < id + 1`: the same expression, moved by constants.
+fn shifted(left: &Node, operator: &str, right: &Node, target: &Target<'_>) -> Option<bool> {
+    let ((left, by), (right, other_by)) = (moved(left), moved(right));
+    if !same(left, right, target) || !looks_at(left, target, false) {
+        return None;
+    }
+    match operator {
+        "=" => Some(by == other_by),
+        "<>" => Some(by != other_by),
+        "<" => Some(by < other_by),
+        "<=" => Some(by <= other_by),
+        ">" => Some(by > other_by),
+        ">=" => Some(by >= other_by),
+        _ => None,
+    }
+}
+
+/// An expression without the numbers that are added to it, and their sum.
+fn moved(node: &Node) -> (&Node, f64) {
+    let node = strip(node);
+    let Some(NodeEnum::AExpr(expression)) = &node.node else { return (node, 0.0) };
+    let (Some(left), Some(right)) = (expression.lexpr.as_deref(), expression.rexpr.as_deref()) else {
+        return (node, 0.0);
+    };
+    let number = |node: &Node| match value(node) {
+        Some(Value::Number(number)) => Some(number),
+        _ => None,
+    };
+    match (names::words(&expression.name).pop(), number(left), number(right)) {
+        (Some("+"), None, Some(by)) => (moved(left).0, moved(left).1 + by),
+        (Some("+"), Some(by), None) => (moved(right).0, moved(right).1 + by),
+        (Some("-"), None, Some(by)) => (moved(left).0, moved(left).1 - by),
+        _ => (node, 0.0),
+    }
+}
+
+/// The query of `t.x = query.x`, where it stands beside the table and gives every row of it.
+fn rejoined<'n>(own: &Node, other: &Node, target: &Target<'n>) -> Option<&'n str> {
+    let column = |node: &Node| match strip(node).node.as_ref() {
+        Some(NodeEnum::ColumnRef(column)) => {
+            let parts: Vec<String> = names::words(&column.fields).into_iter().map(str::to_owned).collect();
+            parts.split_last().map(|(name, before)| (before.last().cloned(), name.clone()))
+        }
+        _ => None,
+    };
+    let (Some((own_of, own)), Some((Some(other_of), name))) = (column(own), column(other)) else { return None };
+    let is_own = own_of.as_deref().is_none_or(|qualifier| target.is_row(qualifier));
+    let (called, query) = target.queries.iter().find(|(called, _)| *called == other_of)?;
+    (is_own && own == name && gives_every(query, &[&name], target)).then_some(*called)
+}
+
+/// `ARRAY(SELECT id FROM t)`.
+fn holds_every(test: &Node, array: &Node, target: &Target<'_>) -> bool {
+    let Some(NodeEnum::SubLink(sublink)) = &strip(array).node else { return false };
+    let query = match sublink.subselect.as_deref().and_then(|query| query.node.as_ref()) {
+        Some(NodeEnum::SelectStmt(query)) if sublink.sub_link_type() == pb::SubLinkType::ArraySublink => query,
+        _ => return false,
+    };
+    own_columns(test).is_some_and(|columns| gives_every(query, &columns, target))
 }
 
 /// Whether a regular expression finds something in every text: it finds the empty text, at the beginning or the end or anywhere.
@@ -244,6 +391,10 @@ fn escapes_percent(node: &Node) -> bool {
     }
 }
 
+fn is_text_of(node: &Node, texts: &[&str]) -> bool {
+    constant_text(node).is_some_and(|text| texts.contains(&text.trim()))
+}
+
 fn is_empty_text(node: &Node) -> bool {
     matches!(value(node), Some(Value::Text(text)) if text.is_empty())
 }
@@ -280,6 +431,7 @@ fn is_least(left: &Node, right: &Node) -> bool {
         _ => None,
     };
     match constant_text(right).as_deref() {
+        _ if matches!(value(right), Some(Value::Number(bound)) if bound <= -LONGEST) => true,
         Some("(0,0)") => column == Some("ctid"),
         Some(text) => text.eq_ignore_ascii_case("-infinity"),
         None => false,
@@ -287,7 +439,8 @@ fn is_least(left: &Node, right: &Node) -> bool {
 }
 
 fn is_greatest(right: &Node) -> bool {
-    constant_text(right).is_some_and(|text| text.eq_ignore_ascii_case("infinity"))
+    matches!(value(right), Some(Value::Number(bound)) if bound >= LONGEST)
+        || constant_text(right).is_some_and(|text| text.eq_ignore_ascii_case("infinity"))
 }
 
 /// The pattern of SIMILAR TO, which the grammar wraps in a call of `similar_to_escape`.
@@ -328,7 +481,23 @@ fn never_null(node: &Node) -> bool {
             let name = names::words(&column.fields).pop();
             matches!(name, Some("ctid" | "tableoid" | "xmin" | "cmin" | "xmax" | "cmax"))
         }
-        Some(NodeEnum::AArrayExpr(_)) => true,
+        Some(NodeEnum::AArrayExpr(_) | NodeEnum::NullTest(_) | NodeEnum::BooleanTest(_)) => true,
+        Some(NodeEnum::FuncCall(call)) => {
+            let name = names::words(&call.funcname).pop();
+            matches!(
+                name,
+                Some(
+                    "concat"
+                        | "json_build_array"
+                        | "json_build_object"
+                        | "jsonb_build_array"
+                        | "jsonb_build_object"
+                        | "num_nonnulls"
+                        | "num_nulls"
+                        | "row_to_json"
+                )
+            )
+        }
         Some(NodeEnum::CoalesceExpr(coalesce)) => {
             coalesce.args.iter().any(|argument| value(argument).is_some_and(|value| value != Value::Null))
         }
@@ -372,8 +541,7 @@ fn never_gives(select: &pb::SelectStmt) -> bool {
     select.op() == pb::SetOperation::SetopNone
         && select.having_clause.is_none()
         && !aggregate
-        && select.where_clause.is_some()
-        && never(select.where_clause.as_deref())
+        && (never(select.where_clause.as_deref()) || matches!(select.limit_count.as_deref().and_then(value), Some(Value::Number(0.0))))
 }
 
 /// `id IN (SELECT t.id)`, `id IN (VALUES (id))`: what is looked for is all that there is.
@@ -406,6 +574,7 @@ fn cuts(select: &pb::SelectStmt) -> bool {
         || limited(select)
         || select.having_clause.is_some()
         || !select.values_lists.is_empty()
+        || select.distinct_clause.iter().any(|on| on.node.is_some())
 }
 
 /// Whether LIMIT or OFFSET leave out rows: `LIMIT ALL`, `LIMIT NULL` and `OFFSET 0` do not.
@@ -452,8 +621,10 @@ fn restricts_at_all(select: &pb::SelectStmt, target: &Target<'_>) -> bool {
 
 /// Whether the query's own WHERE leaves out rows of `range`, its only relation, which is the target once more.
 fn filtered(select: &pb::SelectStmt, range: &pb::RangeVar, target: &Target<'_>) -> bool {
-    let others = target.relation.into_iter().collect();
-    let inner = Target { relation: Some(range), others, alone: true, with: target.with };
+    let others: Vec<_> = target.relation.into_iter().collect();
+    let joined = others.iter().map(|range| called(range)).collect();
+    let queries = Vec::new();
+    let inner = Target { relation: Some(range), others, alone: true, with: target.with, queries, joined };
     select.where_clause.is_some() && restricts(select.where_clause.as_deref(), &inner)
 }
 
@@ -517,17 +688,16 @@ fn gives_columns(list: &[Node], columns: &[&str]) -> bool {
 }
 
 /// The query behind a name of a WITH clause.
-fn common_table<'n>(
-    range: &pb::RangeVar,
-    select: &'n pb::SelectStmt,
-    target: &Target<'n>,
-) -> Option<&'n pb::SelectStmt> {
-    let clauses = [select.with_clause.as_ref(), target.with];
-    let mut tables = clauses.into_iter().flatten().flat_map(|with| &with.ctes);
+fn common_table<'n>(range: &pb::RangeVar, select: &'n pb::SelectStmt, target: &Target<'n>) -> Option<&'n pb::SelectStmt> {
+    with_query(range, select.with_clause.as_ref()).or_else(|| with_query(range, target.with))
+}
+
+fn with_query<'n>(range: &pb::RangeVar, with: Option<&'n pb::WithClause>) -> Option<&'n pb::SelectStmt> {
+    let mut tables = with.into_iter().flat_map(|with| &with.ctes);
     tables.find_map(|node| match &node.node {
         Some(NodeEnum::CommonTableExpr(table)) if range.schemaname.is_empty() && table.ctename == range.relname => {
             match table.ctequery.as_deref()?.node.as_ref()? {
-                NodeEnum::SelectStmt(query) => Some(&**query),
+                NodeEnum::SelectStmt(query) if table.aliascolnames.is_empty() => Some(&**query),
                 _ => None,
             }
         }
@@ -537,14 +707,103 @@ fn common_table<'n>(
 
 // --- OR branches that cover everything between them
 
-fn covers(expression: &pb::BoolExpr, target: &Target<'_>) -> bool {
+/// Whether two branches of an OR cover everything between them or, negated, two branches of an AND exclude each other.
+fn covers(expression: &pb::BoolExpr, positive: bool, target: &Target<'_>) -> bool {
     let mut branches = Vec::new();
     flatten(expression, &mut branches);
     // Quadratic: beyond this many branches nothing is claimed.
     let branches = branches.get(..branches.len().min(64)).unwrap_or_default();
+    let complement = |one: &Node, other: &Node| match positive {
+        true => complementary(one, other, target),
+        false => exclusive(one, other, target),
+    };
     branches.iter().enumerate().any(|(at, one)| {
-        branches.iter().skip(at + 1).any(|other| complementary(one, other, target) || complementary(other, one, target))
+        branches.iter().skip(at + 1).any(|other| complement(one, other) || complement(other, one))
+    }) || (positive && ranges_join(branches, target))
+}
+
+/// Whether ranges of one expression leave no number out: `x < 1 OR x = 1 OR x > 1`.
+fn ranges_join(branches: &[&Node], target: &Target<'_>) -> bool {
+    let ranges: Vec<(&Node, Range)> = branches.iter().filter_map(|branch| range(branch)).collect();
+    ranges.iter().any(|(of, _)| {
+        let mut own: Vec<Range> = ranges.iter().filter(|(other, _)| same(of, other, target)).map(|(_, range)| *range).collect();
+        own.sort_by(|a, b| a.from.total_cmp(&b.from).then(b.with_from.cmp(&a.with_from)));
+        let mut reached = (f64::NEG_INFINITY, true);
+        for next in own {
+            let gap = next.from > reached.0 || (next.from == reached.0 && !next.with_from && !reached.1);
+            if gap {
+                return false;
+            }
+            if next.to > reached.0 || (next.to == reached.0 && next.with_to) {
+                reached = (next.to, next.with_to);
+            }
+        }
+        reached.0 == f64::INFINITY
     })
+}
+
+/// Numbers between two bounds, and whether the bounds are among them.
+#[derive(Clone, Copy)]
+struct Range {
+    from: f64,
+    with_from: bool,
+    to: f64,
+    with_to: bool,
+}
+
+/// The range that a comparison with a constant lets through, and what is compared.
+fn range(branch: &Node) -> Option<(&Node, Range)> {
+    let Some(NodeEnum::AExpr(expression)) = &branch.node else { return None };
+    let (of, right) = (expression.lexpr.as_deref()?, expression.rexpr.as_deref()?);
+    let number = |node: &Node| match value(node) {
+        Some(Value::Number(number)) => Some(number),
+        _ => None,
+    };
+    let (from, with_from, to, with_to) = match expression.kind() {
+        pb::AExprKind::AexprBetween => {
+            let [low, high] = list(right)? else { return None };
+            (number(low)?, true, number(high)?, true)
+        }
+        pb::AExprKind::AexprOp => {
+            let bound = number(right)?;
+            match names::words(&expression.name).pop()? {
+                "<" => (f64::NEG_INFINITY, true, bound, false),
+                "<=" => (f64::NEG_INFINITY, true, bound, true),
+                "=" => (bound, true, bound, true),
+                ">" => (bound, false, f64::INFINITY, true),
+                ">=" => (bound, true, f64::INFINITY, true),
+                _ => return None,
+            }
+        }
+        _ => return None,
+    };
+    Some((of, Range { from, with_from, to, with_to }))
+}
+
+/// Whether two conditions are never both true.
+fn exclusive(one: &Node, other: &Node, target: &Target<'_>) -> bool {
+    let (Some(NodeEnum::AExpr(a)), Some(NodeEnum::AExpr(b))) = (&one.node, &other.node) else {
+        return complementary(one, other, target);
+    };
+    let names = (names::words(&a.name).pop().unwrap_or(""), names::words(&b.name).pop().unwrap_or(""));
+    let plain = (a.kind(), b.kind()) == (pb::AExprKind::AexprOp, pb::AExprKind::AexprOp);
+    if !plain {
+        return complementary_operators(a, b, target);
+    }
+    let apart = matches!(names, ("<", ">") | ("=", "<" | ">")) || (opposite_names(names) && names != ("<=", ">="));
+    both(&a.lexpr, &b.lexpr, target) && (ranges_exclude(a, b, names) || (apart && both(&a.rexpr, &b.rexpr, target)))
+}
+
+/// `x < 3` and `x > 5`, `x = 1` and `x = 2`.
+fn ranges_exclude(one: &pb::AExpr, other: &pb::AExpr, names: (&str, &str)) -> bool {
+    let bound = |expression: &pb::AExpr| expression.rexpr.as_deref().and_then(value);
+    match (names, bound(one), bound(other)) {
+        (("=", "="), Some(a), Some(b)) => a != b,
+        (("<" | "<=", ">" | ">="), Some(Value::Number(upper)), Some(Value::Number(lower))) => {
+            upper < lower || (upper == lower && names != ("<=", ">="))
+        }
+        _ => false,
+    }
 }
 
 fn flatten<'n>(expression: &'n pb::BoolExpr, branches: &mut Vec<&'n Node>) {
@@ -692,7 +951,7 @@ fn looks_at(node: &Node, target: &Target<'_>, hidden: bool) -> bool {
 fn is_own_column(column: &pb::ColumnRef, target: &Target<'_>, hidden: bool) -> bool {
     match names::words(&column.fields).as_slice() {
         [.., "tableoid"] => false,
-        [.., qualifier, _] => !hidden && target.is_called(qualifier),
+        [.., qualifier, _] => !hidden && target.is_row(qualifier),
         _ => true,
     }
 }
@@ -712,10 +971,9 @@ fn query_looks_at(select: &pb::SelectStmt, exists: bool, target: &Target<'_>, hi
     let hidden = hidden || relations.iter().any(hides);
     let any = |nodes: &[Node]| nodes.iter().any(|node| looks_at(node, target, hidden));
     let maybe = |node: &Option<Box<Node>>| node.as_deref().is_some_and(|node| looks_at(node, target, hidden));
-    let plain_from = select.from_clause.iter().all(|item| matches!(item.node, Some(NodeEnum::RangeVar(_))));
     let sides = [&select.larg, &select.rarg].into_iter().flatten();
-    !plain_from
-        || select.with_clause.is_some()
+    select.from_clause.iter().any(|item| source_looks_at(item, target, hidden))
+        || select.with_clause.iter().flat_map(|with| &with.ctes).any(|table| source_looks_at(table, target, hidden))
         || (!exists && any(&select.target_list))
         || maybe(&select.where_clause)
         || maybe(&select.having_clause)
@@ -724,4 +982,24 @@ fn query_looks_at(select: &pb::SelectStmt, exists: bool, target: &Target<'_>, hi
         || any(&select.group_clause)
         || any(&select.values_lists)
         || sides.into_iter().any(|side| query_looks_at(side, exists, target, hidden))
+}
+
+/// Whether a part of a subquery's FROM looks at a row of the target, as it may by LATERAL or as a function's argument.
+fn source_looks_at(item: &Node, target: &Target<'_>, hidden: bool) -> bool {
+    let query = |node: &Option<Box<Node>>| match node.as_deref().and_then(|node| node.node.as_ref()) {
+        Some(NodeEnum::SelectStmt(select)) => query_looks_at(select, false, target, hidden),
+        _ => true,
+    };
+    let side = |node: &Option<Box<Node>>| node.as_deref().is_none_or(|node| source_looks_at(node, target, hidden));
+    match &item.node {
+        Some(NodeEnum::RangeVar(_)) => false,
+        Some(NodeEnum::RangeSubselect(inner)) => query(&inner.subquery),
+        Some(NodeEnum::CommonTableExpr(table)) => query(&table.ctequery),
+        Some(NodeEnum::JoinExpr(join)) => {
+            let quals = join.quals.as_deref().is_some_and(|quals| looks_at(quals, target, hidden));
+            quals || side(&join.larg) || side(&join.rarg)
+        }
+        Some(NodeEnum::RangeFunction(range)) => range.functions.iter().any(|function| looks_at(function, target, hidden)),
+        _ => true,
+    }
 }

@@ -10,6 +10,7 @@ use super::made::Made;
 use crate::sql::effect::{Class, Effect, Object, Span};
 use crate::sql::reading::{Loose, Movement};
 use crate::sql::scan::{Kind, token_at};
+use crate::sql::system;
 
 /// Bodies within bodies (a function that creates a function …) are read this deep; what lies deeper is opaque.
 const DEEPEST_BODY: usize = 5;
@@ -93,7 +94,9 @@ impl<'t> Walker<'t> {
     /// Records an effect that the words at `location` cause; -1 means the statement as a whole.
     pub(super) fn add_at(&mut self, mut effect: Effect, location: i32) {
         effect.span = Some(self.span_at(location));
+        let beside = system::beside(&effect);
         self.effects.push(effect);
+        self.effects.extend(beside);
     }
 
     /// Records an effect that these bytes of the text cause.
@@ -285,7 +288,7 @@ impl<'t> Walker<'t> {
             // Privileges.
             N::GrantStmt(s) => self.grant(s),
             N::GrantRoleStmt(s) => self.grant_role(s),
-            N::AlterDefaultPrivilegesStmt(_) => self.add(Effect::new(Class::Privilege, "ALTER DEFAULT PRIVILEGES")),
+            N::AlterDefaultPrivilegesStmt(s) => self.default_privileges(s),
             N::CreateRoleStmt(s) => self.role("CREATE ROLE", &s.role),
             N::AlterRoleStmt(s) => self.alter_role(s),
             N::AlterRoleSetStmt(s) => self.alter_role_set(s),
