@@ -537,7 +537,8 @@ fn every_kind_of_tampering_is_named() {
                     let (seq, mac) = (line.seq, chain::hex(&line.mac));
                     lines[at] = format!(
                         "{{\"seq\":{seq},\"time\":\"2026-01-01T00:00:00.000000Z\",\"event\":\"retention\",\"id\":\"00000000001\",\"rule\":\"age 1s\",\"first\":1,\"last\":{last},\"last_hash\":{},\"segments\":1,\"hash\":\"{}\",\"mac\":\"{mac}\"}}",
-                        heading["previous"], "0".repeat(64)
+                        heading["previous"],
+                        "0".repeat(64)
                     );
                     recompute(lines, at);
                 });
@@ -557,7 +558,9 @@ fn every_kind_of_tampering_is_named() {
                     (segment::list(&root.join("audit")).unwrap(), segment::list(&other.path().join("audit")).unwrap());
                 std::fs::copy(&theirs[0].path, &ours[0].path).unwrap();
             },
-            |fault| matches!(fault.what, Wrong::Changed | Wrong::Removed { .. } | Wrong::Reordered { .. } | Wrong::Replaced),
+            |fault| {
+                matches!(fault.what, Wrong::Changed | Wrong::Removed { .. } | Wrong::Reordered { .. } | Wrong::Replaced)
+            },
             None,
         ),
         (
@@ -1325,13 +1328,16 @@ fn every_event(id: AuditId) -> Vec<Event> {
     full.effects = effects(Class::Read, "SELECT", "orders");
     full.text = StatementJson::whole(b"\xff", Some("f"));
     full.name = Some("s1".into());
-    full.parameters = Some(ParametersJson::new(6, [
-        ParameterShown::Null,
-        ParameterShown::Text("1", None),
-        ParameterShown::Hex(b"\xff", 1),
-        ParameterShown::Hidden,
-        ParameterShown::Outline(Some("int4"), 4),
-    ]));
+    full.parameters = Some(ParametersJson::new(
+        6,
+        [
+            ParameterShown::Null,
+            ParameterShown::Text("1", None),
+            ParameterShown::Hex(b"\xff", 1),
+            ParameterShown::Hidden,
+            ParameterShown::Outline(Some("int4"), 4),
+        ],
+    ));
     full.grant = Some("g1".into());
     full.sqlstate = Some(SqlState(*b"42501"));
     let mut redacted = full.clone();

@@ -154,7 +154,9 @@ fn values_are_recorded_in_their_types_words() {
     assert!(shown.contains("$1           'it''s \\u{1b}[31m\\u{202e}<script>'"), "{shown}");
     assert!(shown.contains("$3           NULL") && shown.contains("$5           \\x00ff (2 bytes)"), "{shown}");
     assert!(cli(&["search", "11111111-1111"]).contains("$4::uuid"));
-    assert!(cli(&["export", "--format", "csv", "11111111-1111"]).contains("{\"\"hex\"\":\"\"00ff\"\",\"\"bytes\"\":2}"));
+    assert!(
+        cli(&["export", "--format", "csv", "11111111-1111"]).contains("{\"\"hex\"\":\"\"00ff\"\",\"\"bytes\"\":2}")
+    );
 }
 
 /// Prisma, pgx and asyncpg give no types: they ask the server for them.

@@ -197,7 +197,8 @@ impl<'a> Kind<'a> {
 
     fn straight(&self) -> Raw {
         let read_only = matches!(self.role, "held");
-        let parameters: &[(&str, &str)] = if read_only { &[("options", "-c default_transaction_read_only=on")] } else { &[] };
+        let parameters: &[(&str, &str)] =
+            if read_only { &[("options", "-c default_transaction_read_only=on")] } else { &[] };
         Raw::connect_with(self.stack.postgres.port(), SUPERUSER, PASSWORD, &self.database, parameters).unwrap()
     }
 
@@ -403,7 +404,8 @@ fn refused(word: &str, role: &str) -> bool {
         "P" => rest.split_once(' ').map_or("", |(_, text)| text),
         _ => return false,
     };
-    let parts = || text.split(';').map(|part| part.trim_start_matches("-- x\\n").trim_start_matches(" /* é */ ").trim());
+    let parts =
+        || text.split(';').map(|part| part.trim_start_matches("-- x\\n").trim_start_matches(" /* é */ ").trim());
     match role {
         "refusing" => parts().any(|part| part == "delete from t"),
         "reader" => parts().any(writes),
@@ -414,14 +416,40 @@ fn refused(word: &str, role: &str) -> bool {
 /// What the reader's policy refuses.
 fn writes(statement: &str) -> bool {
     let reads = [
-        "select", "values", "begin", "BEGIN", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "set", "show",
-        "/*", "-- x", "execute", "deallocate", "declare", "fetch", "move", "close", "discard", "reset", "unlisten",
-        "copy (select", "prepare a ", "prepare \"C\"", "explain (costs", 
+        "select",
+        "values",
+        "begin",
+        "BEGIN",
+        "start",
+        "commit",
+        "end",
+        "rollback",
+        "abort",
+        "savepoint",
+        "release",
+        "set",
+        "show",
+        "/*",
+        "-- x",
+        "execute",
+        "deallocate",
+        "declare",
+        "fetch",
+        "move",
+        "close",
+        "discard",
+        "reset",
+        "unlisten",
+        "copy (select",
+        "prepare a ",
+        "prepare \"C\"",
+        "explain (costs",
     ];
     let unreadable = statement == "selec";
     let two_phase = statement.starts_with("commit prepared") || statement.starts_with("rollback prepared");
     let sleeps = statement.contains("pg_sleep");
-    !statement.is_empty() && (unreadable || two_phase || sleeps || !reads.iter().any(|read| statement.starts_with(read)))
+    !statement.is_empty()
+        && (unreadable || two_phase || sleeps || !reads.iter().any(|read| statement.starts_with(read)))
 }
 
 fn straightened(words: &[String], role: &str) -> Vec<String> {
@@ -495,7 +523,9 @@ fn word(message: &Message) -> String {
     pgwarden::wire::write::message(&mut bytes, message.tag, |out| out.extend_from_slice(&message.body));
     let word = talk::said(&bytes, Side::Server).remove(0);
     match message.tag {
-        tag::ERROR if described(message).contains("pgwarden: ") || word.contains("\"refused\"") => "E refused".to_owned(),
+        tag::ERROR if described(message).contains("pgwarden: ") || word.contains("\"refused\"") => {
+            "E refused".to_owned()
+        }
         tag::ROW_DESCRIPTION | tag::PARAMETER_DESCRIPTION => format!("{word} {:?}", &message.body),
         _ => word,
     }
@@ -506,7 +536,7 @@ fn leveled(words: &[String]) -> Vec<String> {
     let mut out: Vec<String> = words.to_vec();
     if out.last().is_some_and(|last| last == "closed") {
         // Which words a connection ends with.
-        while out.last().is_some_and(|last| last == "closed" || last.starts_with("E ") ) {
+        while out.last().is_some_and(|last| last == "closed" || last.starts_with("E ")) {
             out.pop();
         }
         out.push("closed".to_owned());

@@ -307,8 +307,12 @@ fn no_setting_lets_a_transaction_linger() {
 /// What the client's own startup parameters set is its session's value, and not more than policy allows.
 #[test]
 fn nobody_starts_with_a_longer_wait() {
-    let longer: [(&str, &str); 4] =
-        [("lock_timeout", "0"), ("Lock_Timeout", "1h"), ("options", "-c lock_timeout=0"), ("options", r"--lock\-timeout=0")];
+    let longer: [(&str, &str); 4] = [
+        ("lock_timeout", "0"),
+        ("Lock_Timeout", "1h"),
+        ("options", "-c lock_timeout=0"),
+        ("options", r"--lock\-timeout=0"),
+    ];
     let found = everywhere(|_, database| {
         let mut found = Vec::new();
         for parameter in longer.iter().filter(|_| database.starts_with("direct")) {
@@ -323,7 +327,8 @@ fn nobody_starts_with_a_longer_wait() {
         }
         found
     });
-    let wrong: Vec<_> = found.iter().filter(|(value, ..)| value != "100ms" && value != "1" && !value.is_empty()).collect();
+    let wrong: Vec<_> =
+        found.iter().filter(|(value, ..)| value != "100ms" && value != "1" && !value.is_empty()).collect();
     assert!(wrong.is_empty() && !found.is_empty(), "{wrong:?}");
 }
 
@@ -338,7 +343,11 @@ fn what_is_sent_meanwhile_gives_a_statement_no_more_time() {
             raw.send(&talk::bytes_of("P - select 1 | B - - | E - | S", talk::Side::Client)).unwrap();
         }
         let errors = errors(&raw.answers(21).unwrap());
-        if errors.iter().any(|error| error.starts_with("57014")) { Vec::new() } else { vec![format!("{database}: {errors:?}")] }
+        if errors.iter().any(|error| error.starts_with("57014")) {
+            Vec::new()
+        } else {
+            vec![format!("{database}: {errors:?}")]
+        }
     });
     assert!(late.is_empty(), "{}", late.join("\n"));
 }
@@ -351,7 +360,9 @@ fn a_batch_without_its_sync_lingers_no_longer_than_a_transaction() {
         for (role, code) in [("idler", "25P03"), ("lingerer", "25P04")] {
             let mut raw = session(role, database);
             raw.send(&talk::bytes_of("P - lock table free | B - - | E - | H", talk::Side::Client)).unwrap();
-            let said: Vec<String> = (0..4).map(|_| raw.message().map_or_else(|error| error.to_string(), |message| described(&message))).collect();
+            let said: Vec<String> = (0..4)
+                .map(|_| raw.message().map_or_else(|error| error.to_string(), |message| described(&message)))
+                .collect();
             if !said.iter().any(|said| said.starts_with(code)) {
                 late.push(format!("{database} {role}: {said:?}"));
             }

@@ -224,7 +224,11 @@ impl Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.until.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -311,10 +315,13 @@ mod tests {
     #[test]
     fn names_that_anybody_can_let_stand_for_this_machine_are_not_believed() {
         let local = peer("127.0.0.1:1", false);
-        for host in ["localhost", "LOCALHOST:9432", "127.0.0.1:9432", "[::1]:9432", "::1", "console.localhost:1", "laptop:9432"] {
+        for host in
+            ["localhost", "LOCALHOST:9432", "127.0.0.1:9432", "[::1]:9432", "::1", "console.localhost:1", "laptop:9432"]
+        {
             assert!(local.believes(Some(host)), "{host}");
         }
-        for host in ["evil.example", "evil.example:9432", "127.0.0.1.evil.example", "localhost.evil.example.", "a.b:x"] {
+        for host in ["evil.example", "evil.example:9432", "127.0.0.1.evil.example", "localhost.evil.example.", "a.b:x"]
+        {
             assert!(!local.believes(Some(host)), "{host}");
         }
         assert!(local.believes(None));

@@ -500,7 +500,9 @@ fn is_joining(rest: &str, value: &str) -> Result<bool, NotAFilter> {
     let why = match value {
         _ if rest.starts_with('"') => return Ok(false),
         "AND" | "&&" => return Ok(true),
-        "OR" | "||" => "all terms are to hold: for either of two values write user:a,b (or quote \"OR\" to search for it)",
+        "OR" | "||" => {
+            "all terms are to hold: for either of two values write user:a,b (or quote \"OR\" to search for it)"
+        }
         "NOT" => "write -term for what must not hold: -verdict:allow (or quote \"NOT\" to search for it)",
         _ => return Ok(false),
     };
@@ -510,7 +512,8 @@ fn is_joining(rest: &str, value: &str) -> Result<bool, NotAFilter> {
 impl Token {
     /// `since:last week` without quotes, and `since:2 hours ago`.
     fn take_words_of_time<'a>(&mut self, rest: &'a str) -> &'a str {
-        let is_time = self.field.as_ref().is_some_and(|(name, _)| field_of(name).is_some_and(|field| field.kind() == Kind::Time));
+        let is_time =
+            self.field.as_ref().is_some_and(|(name, _)| field_of(name).is_some_and(|field| field.kind() == Kind::Time));
         let more = |value: &str| {
             let goes_on = matches!(value, "last" | "this") || value.bytes().all(|byte| byte.is_ascii_digit());
             is_time && !value.is_empty() && goes_on
@@ -525,7 +528,9 @@ impl Token {
             }
         };
         if more(&self.value.to_lowercase()) {
-            take(&mut self.value, &|word| matches!(word, "week" | "month" | "year") || weekday(word).is_some() || seconds_of(word).is_some());
+            take(&mut self.value, &|word| {
+                matches!(word, "week" | "month" | "year") || weekday(word).is_some() || seconds_of(word).is_some()
+            });
         }
         if is_time && ago(&self.value.to_lowercase()).is_some() {
             take(&mut self.value, &|word| word == "ago");
@@ -603,7 +608,9 @@ fn field_of(name: &str) -> Option<Field> {
 fn unknown_field(name: &str) -> NotAFilter {
     let every = Field::ALL.iter().flat_map(|field| field.names().iter().copied());
     if let Some(near) = nearest(name, every) {
-        return NotAFilter(format!("there is no field {name}; did you mean {near}: ? (quote the word to search for it)"));
+        return NotAFilter(format!(
+            "there is no field {name}; did you mean {near}: ? (quote the word to search for it)"
+        ));
     }
     let known: Vec<&str> = Field::ALL.iter().filter_map(|field| field.names().first().copied()).collect();
     NotAFilter(format!("there is no field {name}; there are {} (quote the word to search for it)", known.join(", ")))

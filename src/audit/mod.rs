@@ -41,8 +41,9 @@ use std::time::{Duration, Instant};
 
 pub use desk::{Desk, Round, Tray};
 pub use event::{
-    EffectsJson, Event, Grant, LoginFailure, Outcome, ParameterShown, ParametersJson, Protocol, Readers, Reads, Record, Reload, Review,
-    SessionEnd, SessionFields, SessionIdentity, SqlState, Statement, StatementJson, Tag, TransactionState, Verdict,
+    EffectsJson, Event, Grant, LoginFailure, Outcome, ParameterShown, ParametersJson, Protocol, Readers, Reads, Record,
+    Reload, Review, SessionEnd, SessionFields, SessionIdentity, SqlState, Statement, StatementJson, Tag,
+    TransactionState, Verdict,
 };
 pub use id::AuditId;
 pub use time::Timestamp;

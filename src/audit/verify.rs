@@ -122,7 +122,9 @@ pub enum Wrong {
         key: String,
     },
     /// A segment begins although nothing signs what comes before.
-    #[error("a new segment, but the one before does not end with its signature; checkpoints after record {after} were taken out")]
+    #[error(
+        "a new segment, but the one before does not end with its signature; checkpoints after record {after} were taken out"
+    )]
     Unsigned {
         /// The last valid checkpoint.
         after: u64,

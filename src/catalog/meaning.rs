@@ -14,7 +14,8 @@ use crate::sql::{self, Class, Effect, Limits, Loose, Object, ObjectKind, Reading
 /// Definitions are followed this deep through one another; what lies deeper is not known.
 const DEEPEST: usize = 50;
 /// Extensions whose volatile functions reach other servers, or run statements later and elsewhere.
-const REACHING: &[&str] = &["aws_lambda", "aws_s3", "azure_storage", "http", "pg_background", "pg_cron", "pg_net", "pg_tle"];
+const REACHING: &[&str] =
+    &["aws_lambda", "aws_s3", "azure_storage", "http", "pg_background", "pg_cron", "pg_net", "pg_tle"];
 /// Most relations that one definition is known to read; above it, what it does is not known.
 const MOST_READS: usize = 2_000;
 

@@ -221,7 +221,8 @@ fn verdict_text(out: &mut String, judged: &Judged, colour: bool) {
     };
     let _ = writeln!(out, "{} {whom}", excerpt::ink(colour, ink, &verdict));
     if let Some(refusal) = said {
-        let _ = writeln!(out, "  {}\n  {}", excerpt::printable(&refusal.told(None)), excerpt::printable(&refusal.detail));
+        let _ =
+            writeln!(out, "  {}\n  {}", excerpt::printable(&refusal.told(None)), excerpt::printable(&refusal.detail));
         if let Some(hint) = &refusal.hint {
             let _ = writeln!(out, "  Hint: {}", excerpt::printable(hint));
         }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::error::{Errors, Place};
 use super::kind::{NamedValues, Placed};
 use super::schema::{AuditSettings, PolicyOptions};
-use crate::policy::{BindParameters, Policy, PolicyLimits, Recording, Rule, StatementText, contradicts_read_only, covers};
+use crate::policy::{
+    BindParameters, Policy, PolicyLimits, Recording, Rule, StatementText, contradicts_read_only, covers,
+};
 use crate::sql::Class;
 use crate::suggest::suggestion;
 

@@ -2,8 +2,8 @@
 
 use super::error::{Errors, Place};
 use super::kind::{Kind, Nested};
-use crate::suggest::suggestion;
 use super::tree::{Node, Table, Text, Value};
+use crate::suggest::suggestion;
 
 /// An option as the reference shows it.
 pub(super) struct Definition {

@@ -108,7 +108,11 @@ impl Shapes {
 
 fn depends_on_shape_only(judgement: &Judgement) -> bool {
     let moves_nothing = matches!(judgement.statements.as_slice(), [only] if only.movement == Movement::None);
-    moves_nothing && judgement.refusal.is_none() && judgement.observed.is_none() && judgement.notices.is_empty() && judgement.ledger.is_none()
+    moves_nothing
+        && judgement.refusal.is_none()
+        && judgement.observed.is_none()
+        && judgement.notices.is_empty()
+        && judgement.ledger.is_none()
 }
 
 impl Judgement {

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use crate::audit::counts::Counted;
 use crate::audit::{
-    self, Audit, AuditId, Desk, ParameterShown, ParametersJson, Protocol, Record, Round, SessionEnd, SessionFields, SqlState, Tag, TransactionState,
-    Tray, Verdict,
+    self, Audit, AuditId, Desk, ParameterShown, ParametersJson, Protocol, Record, Round, SessionEnd, SessionFields,
+    SqlState, Tag, TransactionState, Tray, Verdict,
 };
 use crate::decision::{Judgement, Scope};
 use crate::session::{Event, Kind, Outcome, Parameter, Parameters, RecordIds, Refused};
@@ -223,13 +223,16 @@ fn statement(
 }
 
 fn parameters(bound: &Parameters) -> ParametersJson {
-    ParametersJson::new(bound.count, bound.shown.iter().map(|parameter| match parameter {
-        Parameter::Null => ParameterShown::Null,
-        Parameter::Text(text, length) => ParameterShown::Text(text, *length),
-        Parameter::Hex(bytes, length) => ParameterShown::Hex(bytes, *length),
-        Parameter::Hidden => ParameterShown::Hidden,
-        Parameter::Outline(kind, length) => ParameterShown::Outline(*kind, *length),
-    }))
+    ParametersJson::new(
+        bound.count,
+        bound.shown.iter().map(|parameter| match parameter {
+            Parameter::Null => ParameterShown::Null,
+            Parameter::Text(text, length) => ParameterShown::Text(text, *length),
+            Parameter::Hex(bytes, length) => ParameterShown::Hex(bytes, *length),
+            Parameter::Hidden => ParameterShown::Hidden,
+            Parameter::Outline(kind, length) => ParameterShown::Outline(*kind, *length),
+        }),
+    )
 }
 
 fn outcome(

@@ -706,13 +706,7 @@ impl Session {
         }
     }
 
-    fn send_execute(
-        &mut self,
-        bytes: &[u8],
-        portal: Arc<Portal>,
-        followed: Followed,
-        watch: Option<Watch>,
-    ) -> Taken {
+    fn send_execute(&mut self, bytes: &[u8], portal: Arc<Portal>, followed: Followed, watch: Option<Watch>) -> Taken {
         let judgement = &Arc::clone(&portal.judgement);
         let movement = judgement.movement();
         self.batch_open = true;

@@ -37,7 +37,9 @@ impl Session {
     /// What to do about a migration that the tool has noted as begun, beside what the refusal itself says.
     pub(super) fn hint_of_migration(&self) -> Option<String> {
         self.migration.noted.as_ref().map(|name| {
-            format!("Prisma keeps it as failed: before the next deploy run `prisma migrate resolve --rolled-back {name}`.")
+            format!(
+                "Prisma keeps it as failed: before the next deploy run `prisma migrate resolve --rolled-back {name}`."
+            )
         })
     }
 

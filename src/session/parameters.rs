@@ -87,7 +87,12 @@ impl Session {
     }
 
     /// What is recorded of a Bind's parameters.
-    pub(super) fn parameters(&self, judgement: &Judgement, types: Option<&Types>, bytes: &[u8]) -> Option<Arc<Parameters>> {
+    pub(super) fn parameters(
+        &self,
+        judgement: &Judgement,
+        types: Option<&Types>,
+        bytes: &[u8],
+    ) -> Option<Arc<Parameters>> {
         if self.recorded == BindParameters::None {
             return None;
         }

@@ -130,7 +130,9 @@ fn is_file(part: &str) -> bool {
         stem.and_then(|stem| part.get(stem..)).is_some_and(|end| end.eq_ignore_ascii_case(extension))
     };
     let placed = part.contains('/') || part.contains(|c: char| c.is_ascii_digit());
-    SCRIPTS.iter().any(|end| ends(&end)) || placed && PROGRAMS.iter().any(|end| ends(&end)) || part.contains("migrations/")
+    SCRIPTS.iter().any(|end| ends(&end))
+        || placed && PROGRAMS.iter().any(|end| ends(&end))
+        || part.contains("migrations/")
 }
 
 fn short(name: &str) -> String {
@@ -158,7 +160,9 @@ mod tests {
                 written("0003_it"),
             ),
             (
-                format!("/* 1 */ INSERT INTO _prisma_migrations {columns} VALUES (f(1, (2)), $1, $2, $12) RETURNING id"),
+                format!(
+                    "/* 1 */ INSERT INTO _prisma_migrations {columns} VALUES (f(1, (2)), $1, $2, $12) RETURNING id"
+                ),
                 Ledger::Begins(Name::Parameter(12)),
             ),
             ("INSERT INTO _prisma_migrations (finished_at, migration_name) VALUES ($1, $2)".to_owned(), Ledger::Ends),

@@ -9,20 +9,63 @@ use super::scan::{self, Kind, Token};
 
 /// Parts of names that say a secret.
 const SAYS: &[&str] = &[
-    "passw", "passphrase", "passcode", "secret", "token", "credential", "cookie", "bearer", "jwt", "api_key", "apikey", "access_key",
-    "accesskey", "private_key", "privatekey", "signing_key", "encryption_key",
+    "passw",
+    "passphrase",
+    "passcode",
+    "secret",
+    "token",
+    "credential",
+    "cookie",
+    "bearer",
+    "jwt",
+    "api_key",
+    "apikey",
+    "access_key",
+    "accesskey",
+    "private_key",
+    "privatekey",
+    "signing_key",
+    "encryption_key",
 ];
 /// Whole names that say one, also behind an underscore.
 const SAYS_WHOLE: &[&str] = &["pwd", "pw", "pin", "otp", "cvc", "cvv"];
 /// Parts of names of functions whose arguments are secrets.
 const TAKES: &[&str] = &[
-    "crypt", "dblink", "pgp_", "hmac", "digest", "login", "log_in", "signin", "sign_in", "authent", "verify", "md5", "sha1", "sha2",
-    "sha3", "sha5", "scram",
+    "crypt", "dblink", "pgp_", "hmac", "digest", "login", "log_in", "signin", "sign_in", "authent", "verify", "md5",
+    "sha1", "sha2", "sha3", "sha5", "scram",
 ];
 /// Words after which what was said before no longer counts.
 const ENDS: &[&str] = &[
-    "and", "or", "where", "from", "set", "values", "returning", "order", "group", "limit", "offset", "on", "when", "then", "else", "end",
-    "select", "join", "having", "union", "except", "intersect", "with", "using", "into", "update", "delete", "insert", "merge", "table",
+    "and",
+    "or",
+    "where",
+    "from",
+    "set",
+    "values",
+    "returning",
+    "order",
+    "group",
+    "limit",
+    "offset",
+    "on",
+    "when",
+    "then",
+    "else",
+    "end",
+    "select",
+    "join",
+    "having",
+    "union",
+    "except",
+    "intersect",
+    "with",
+    "using",
+    "into",
+    "update",
+    "delete",
+    "insert",
+    "merge",
+    "table",
 ];
 /// Deepest parentheses that are told apart; with deeper ones everything is hidden.
 const DEEPEST: usize = 64;
@@ -252,9 +295,11 @@ impl Search {
 
     fn open(&mut self) {
         let shape = self.shape();
-        let takes = shape == Shape::Call && (says_secret(&self.word) || TAKES.iter().any(|part| self.word.contains(part)));
+        let takes =
+            shape == Shape::Call && (says_secret(&self.word) || TAKES.iter().any(|part| self.word.contains(part)));
         let in_place = !self.frames.is_empty() && self.places.contains(&self.frame.item);
-        let frame = Frame { shape, secret: self.frame.secret || self.frame.named || in_place || takes, ..Frame::default() };
+        let frame =
+            Frame { shape, secret: self.frame.secret || self.frame.named || in_place || takes, ..Frame::default() };
         self.table = false;
         if self.frames.len() < DEEPEST {
             self.frames.push(std::mem::replace(&mut self.frame, frame));

@@ -112,7 +112,8 @@ pub fn text_of(oid: u32, bytes: &[u8]) -> Option<String> {
         1082 => date(i32::from_be_bytes(bytes.try_into().ok()?)),
         1083 => time(i64::from_be_bytes(bytes.try_into().ok()?)),
         1114 => moment(i64::from_be_bytes(bytes.try_into().ok()?)),
-        1184 => moment(i64::from_be_bytes(bytes.try_into().ok()?)).map(|text| text + if is_endless(&text) { "" } else { "Z" }),
+        1184 => moment(i64::from_be_bytes(bytes.try_into().ok()?))
+            .map(|text| text + if is_endless(&text) { "" } else { "Z" }),
         1186 => interval(bytes),
         1700 => numeric(bytes),
         2950 => uuid(bytes),
@@ -329,7 +330,11 @@ mod tests {
             (3802, b"\x01{\"a\": 1}", "{\"a\": 1}"),
             (869, b"\x02\x20\0\x04\x7f\0\0\x01", "127.0.0.1"),
             (650, b"\x02\x08\x01\x04\x0a\0\0\0", "10.0.0.0/8"),
-            (1007, b"\0\0\0\x01\0\0\0\x01\0\0\0\x17\0\0\0\x02\0\0\0\x01\0\0\0\x04\0\0\0\x05\xff\xff\xff\xff", "{5,NULL}"),
+            (
+                1007,
+                b"\0\0\0\x01\0\0\0\x01\0\0\0\x17\0\0\0\x02\0\0\0\x01\0\0\0\x04\0\0\0\x05\xff\xff\xff\xff",
+                "{5,NULL}",
+            ),
             (1009, b"\0\0\0\x01\0\0\0\0\0\0\0\x19\0\0\0\x01\0\0\0\x01\0\0\0\x03a,b", "{\"a,b\"}"),
         ];
         for (oid, bytes, wanted) in rows {
@@ -339,7 +344,9 @@ mod tests {
 
     #[test]
     fn bytes_of_another_type_are_none_and_nothing_panics() {
-        let oids = [16, 18, 20, 21, 23, 25, 26, 650, 700, 701, 869, 1007, 1009, 1082, 1083, 1114, 1184, 1186, 1700, 2950, 3802];
+        let oids = [
+            16, 18, 20, 21, 23, 25, 26, 650, 700, 701, 869, 1007, 1009, 1082, 1083, 1114, 1184, 1186, 1700, 2950, 3802,
+        ];
         for oid in oids {
             for length in 0..40 {
                 for byte in [0u8, 1, 0x7f, 0x80, 0xff] {

@@ -103,11 +103,15 @@ fn proved(place: &Place, proof: &Proof, marks: bool) -> io::Result<()> {
     )?;
     if proof.unsigned > 0 {
         let how = if marks { "their marks are right" } else { "only the private key can check their marks" };
-        let since = proof.unsigned_since.as_ref().map(|time| format!(" since {}", local_time(time))).unwrap_or_default();
+        let since =
+            proof.unsigned_since.as_ref().map(|time| format!(" since {}", local_time(time))).unwrap_or_default();
         writeln!(out, "{} records{since} not yet covered by a signature; {how}", count(proof.unsigned))?;
     }
     if proof.head.is_none() {
-        writeln!(out, "no checkpoint from elsewhere was given (--head FILE, as audit.head): a cut end would not be noticed")?;
+        writeln!(
+            out,
+            "no checkpoint from elsewhere was given (--head FILE, as audit.head): a cut end would not be noticed"
+        )?;
     }
     if proof.torn_bytes > 0 {
         writeln!(out, "an unfinished record of {} bytes stands at the end; it was never accepted", proof.torn_bytes)?;

@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::secret::Secret;
-use crate::suggest::suggestion;
 use super::syntax::{Parts, UrlError, checked, port};
 use super::{
     ChannelBinding, ClientCertificate, Endpoint, Host, HostAddress, NAME, RootCertificates, SslMode, SslNegotiation,
     TargetSessionAttrs,
 };
+use crate::suggest::suggestion;
 
 /// Parameters that say how to connect.
 const KNOWN: &[&str] = &[

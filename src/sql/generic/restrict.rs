@@ -7,8 +7,8 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, Distinct, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, LimitClause, Query, SelectItem,
-    SetExpr, TableFactor, UnaryOperator, Value, Visit, Visitor,
+    BinaryOperator, Distinct, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, LimitClause, Query,
+    SelectItem, SetExpr, TableFactor, UnaryOperator, Value, Visit, Visitor,
 };
 
 use super::{call, names};

@@ -47,7 +47,11 @@ impl Walker<'_> {
         }
         // Rows of a child are rows of its parent.
         for parent in parents {
-            let act = if statement.partbound.is_some() { "CREATE TABLE … PARTITION OF" } else { "CREATE TABLE … INHERITS" };
+            let act = if statement.partbound.is_some() {
+                "CREATE TABLE … PARTITION OF"
+            } else {
+                "CREATE TABLE … INHERITS"
+            };
             self.add_at(Effect::new(class, act).on(names::relation(parent)), parent.location);
         }
         for part in statement.table_elts.iter().chain(&statement.constraints) {

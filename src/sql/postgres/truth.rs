@@ -73,7 +73,10 @@ impl<'n> Target<'n> {
         let (left, right) = (column(&equal.lexpr)?, column(&equal.rexpr)?);
         let own = called(self.relation?);
         let other = if left.0 == own { &right.0 } else { &left.0 };
-        let twin = self.others.iter().find(|range| same_table(self.relation.unwrap_or(range), range) && called(range) == other)?;
+        let twin = self
+            .others
+            .iter()
+            .find(|range| same_table(self.relation.unwrap_or(range), range) && called(range) == other)?;
         let equals = names::words(&equal.name).pop() == Some("=") && left.1 == right.1;
         (equals && (left.0 == own || right.0 == own)).then(|| called(twin))
     }
@@ -541,7 +544,8 @@ fn never_gives(select: &pb::SelectStmt) -> bool {
     select.op() == pb::SetOperation::SetopNone
         && select.having_clause.is_none()
         && !aggregate
-        && (never(select.where_clause.as_deref()) || matches!(select.limit_count.as_deref().and_then(value), Some(Value::Number(0.0))))
+        && (never(select.where_clause.as_deref())
+            || matches!(select.limit_count.as_deref().and_then(value), Some(Value::Number(0.0))))
 }
 
 /// `id IN (SELECT t.id)`, `id IN (VALUES (id))`: what is looked for is all that there is.
@@ -688,7 +692,11 @@ fn gives_columns(list: &[Node], columns: &[&str]) -> bool {
 }
 
 /// The query behind a name of a WITH clause.
-fn common_table<'n>(range: &pb::RangeVar, select: &'n pb::SelectStmt, target: &Target<'n>) -> Option<&'n pb::SelectStmt> {
+fn common_table<'n>(
+    range: &pb::RangeVar,
+    select: &'n pb::SelectStmt,
+    target: &Target<'n>,
+) -> Option<&'n pb::SelectStmt> {
     with_query(range, select.with_clause.as_ref()).or_else(|| with_query(range, target.with))
 }
 
@@ -717,16 +725,19 @@ fn covers(expression: &pb::BoolExpr, positive: bool, target: &Target<'_>) -> boo
         true => complementary(one, other, target),
         false => exclusive(one, other, target),
     };
-    branches.iter().enumerate().any(|(at, one)| {
-        branches.iter().skip(at + 1).any(|other| complement(one, other) || complement(other, one))
-    }) || (positive && ranges_join(branches, target))
+    branches
+        .iter()
+        .enumerate()
+        .any(|(at, one)| branches.iter().skip(at + 1).any(|other| complement(one, other) || complement(other, one)))
+        || (positive && ranges_join(branches, target))
 }
 
 /// Whether ranges of one expression leave no number out: `x < 1 OR x = 1 OR x > 1`.
 fn ranges_join(branches: &[&Node], target: &Target<'_>) -> bool {
     let ranges: Vec<(&Node, Range)> = branches.iter().filter_map(|branch| range(branch)).collect();
     ranges.iter().any(|(of, _)| {
-        let mut own: Vec<Range> = ranges.iter().filter(|(other, _)| same(of, other, target)).map(|(_, range)| *range).collect();
+        let mut own: Vec<Range> =
+            ranges.iter().filter(|(other, _)| same(of, other, target)).map(|(_, range)| *range).collect();
         own.sort_by(|a, b| a.from.total_cmp(&b.from).then(b.with_from.cmp(&a.with_from)));
         let mut reached = (f64::NEG_INFINITY, true);
         for next in own {
@@ -999,7 +1010,9 @@ fn source_looks_at(item: &Node, target: &Target<'_>, hidden: bool) -> bool {
             let quals = join.quals.as_deref().is_some_and(|quals| looks_at(quals, target, hidden));
             quals || side(&join.larg) || side(&join.rarg)
         }
-        Some(NodeEnum::RangeFunction(range)) => range.functions.iter().any(|function| looks_at(function, target, hidden)),
+        Some(NodeEnum::RangeFunction(range)) => {
+            range.functions.iter().any(|function| looks_at(function, target, hidden))
+        }
         _ => true,
     }
 }
