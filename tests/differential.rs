@@ -181,7 +181,6 @@ impl Stack {
 /// One kind of conversation: where, and under which policy.
 struct Kind<'a> {
     stack: &'a Stack,
-    way: Way,
     role: &'static str,
     database: String,
     inspector: Raw,
@@ -192,7 +191,7 @@ impl<'a> Kind<'a> {
         let database = format!("v{}_{}_{role}", stack.version as u8, way.name());
         stack.postgres.rows("postgres", &format!("create database {database} template pattern"));
         let inspector = Raw::connect(stack.postgres.port(), SUPERUSER, PASSWORD, &database).unwrap();
-        Kind { stack, way, role, database, inspector }
+        Kind { stack, role, database, inspector }
     }
 
     fn straight(&self) -> Raw {

@@ -130,8 +130,8 @@ fn is_file(part: &str) -> bool {
         stem.and_then(|stem| part.get(stem..)).is_some_and(|end| end.eq_ignore_ascii_case(extension))
     };
     let placed = part.contains('/') || part.contains(|c: char| c.is_ascii_digit());
-    SCRIPTS.iter().any(|end| ends(&end))
-        || placed && PROGRAMS.iter().any(|end| ends(&end))
+    SCRIPTS.iter().any(|end| ends(end))
+        || placed && PROGRAMS.iter().any(|end| ends(end))
         || part.contains("migrations/")
 }
 

@@ -113,7 +113,7 @@ pub fn text_of(oid: u32, bytes: &[u8]) -> Option<String> {
         1083 => time(i64::from_be_bytes(bytes.try_into().ok()?)),
         1114 => moment(i64::from_be_bytes(bytes.try_into().ok()?)),
         1184 => moment(i64::from_be_bytes(bytes.try_into().ok()?))
-            .map(|text| text + if is_endless(&text) { "" } else { "Z" }),
+            .map(|text| if is_endless(&text) { text } else { text + "Z" }),
         1186 => interval(bytes),
         1700 => numeric(bytes),
         2950 => uuid(bytes),
