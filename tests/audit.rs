@@ -1351,7 +1351,13 @@ fn every_event(id: AuditId) -> Vec<Event> {
         sqlstate: Some(SqlState(*b"57014")),
         state: TransactionState::Open,
     };
-    let grant = Grant { until: Some(Timestamp::now()), allows: vec!["ddl".into()], ..Grant::default() };
+    let grant = Grant {
+        until: Some(Timestamp::now()),
+        allows: vec!["ddl".into()],
+        database: Some("d".into()),
+        relations: vec!["public.t".into()],
+        ..Grant::default()
+    };
     vec![
         Event::Reload(Reload { changes: vec!["x".into()], refused: Some("y".into()), ..Reload::default() }),
         Event::Login { policy: "p".into(), generation: 1 },

@@ -129,7 +129,7 @@ fn parameters() {
         ("SELECT * FROM users WHERE password = crypt($1, password) AND id = $2", "1"),
         ("SELECT crypt($1, gen_salt($2)), $3", "1 2"),
         ("SELECT * FROM users WHERE lower(api_token) = lower($1) AND id = $2", "1"),
-        ("SELECT * FROM users WHERE token IN ($1, $2) OR id IN ($3)", "1 2 3"),
+        ("SELECT * FROM users WHERE token IN ($1, $2) OR id IN ($3)", "1 2"),
         ("SELECT * FROM users WHERE token = ANY($1) LIMIT $2", "1"),
         ("SELECT * FROM users WHERE (email, password) = ($1, $2)", "1 2"),
         ("SELECT * FROM users WHERE meta ->> 'api_key' = $1", "1"),

@@ -157,7 +157,8 @@ impl Judge<'_> {
             by: Some(origin),
         };
         match self.policy.judge(std::iter::once(effect)) {
-            Verdict::Allow if effect.class == Class::DdlLocking => {
+            // What has no hint accompanies what has one: the table that a foreign key refers to.
+            Verdict::Allow if effect.class == Class::DdlLocking && effect.hint.is_some() => {
                 let message = format!("{} blocks others under load", effect.act);
                 Some(Finding {
                     level: Level::Warning,

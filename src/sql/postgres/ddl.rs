@@ -608,7 +608,8 @@ impl Walker<'_> {
         self.touch(class, format!("RENAME {}", noun(kind)), object.clone());
         if kind == pb::ObjectType::ObjectSchema || (statement.relation.is_some() && moves_relation(kind)) {
             let renamed = object.clone().map(|object| Object { name: statement.newname.clone(), ..object });
-            self.touch(class, format!("RENAME {}", noun(kind)), renamed);
+            // A rule on the new name is one on who takes it.
+            self.touch(Class::DdlAdditive, format!("RENAME {} to a name", noun(kind)), renamed);
         }
         match kind {
             pb::ObjectType::ObjectSchema => self.made.clear(),
@@ -637,7 +638,7 @@ impl Walker<'_> {
         let class = if new { Class::DdlAdditive } else { Class::DdlDestructive };
         let moved = object.clone().map(|object| Object { schema: Some(statement.newschema.clone()), ..object });
         self.touch(class, format!("ALTER {} … SET SCHEMA", noun(kind)), object);
-        self.touch(class, format!("ALTER {} … SET SCHEMA", noun(kind)), moved);
+        self.touch(Class::DdlAdditive, format!("ALTER {} … SET SCHEMA to a name", noun(kind)), moved);
         self.made.clear();
     }
 
