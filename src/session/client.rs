@@ -306,10 +306,11 @@ impl Session {
         }
         let [first, _, ..] = judgement.statements.as_slice() else { return Ok(None) };
         let control = judgement.statements.iter().any(|statement| is_control(&statement.movement));
-        if !control && hold::covers(self.believed, &first.movement) {
+        if !control && hold::covers(self.believed, &first.movement) && !self.changes_within(judgement) {
             return Ok(None);
         }
-        hold_text::hold(&judgement.text, &judgement.statements, self.believed).map(Some)
+        let locks = self.locks_within(judgement);
+        hold_text::hold(&judgement.text, &judgement.statements, self.believed, locks).map(Some)
     }
 
     fn send_query(
@@ -338,13 +339,14 @@ impl Session {
             // If it fails, only its answer tells where the transaction stands.
             self.guessed = true;
             self.believed = rewritten.believed;
+            self.new_lock_timeout();
         } else {
             self.out.to_server.extend_from_slice(bytes);
             for statement in judgement.statements.iter().filter(|_| !aborted) {
                 self.believe(&statement.movement);
             }
-            self.follow_lock_timeout(judgement);
         }
+        self.follow_lock_timeout(judgement);
         if own && !self.commits_ahead() {
             // The proxy's own went ahead without a Sync: one must end the skip if they fail.
             query.ready_shown = false;

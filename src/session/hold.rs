@@ -68,7 +68,8 @@ impl Session {
                 self.unheld = false;
                 true
             }
-            Believed::Wrapped | Believed::Client { .. } => false,
+            // The client may have raised it since.
+            Believed::Wrapped | Believed::Client { .. } => self.set_lock_timeout(movement, slot),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::wire::report::Report;
 
 use super::client::no_chain;
 use super::hold::{BEGIN, COMMIT, LOCK, after, bare_in_text, stays_unlocked};
+use super::locks::Within;
 use super::pending::{Believed, Injected};
 
 /// A text with the proxy's statements in it.
@@ -33,9 +34,16 @@ impl Held {
 
 /// Puts the hold into `text` wherever a statement would run without it, from where the transaction stands.
 ///
+/// Each transaction sets the limit on waiting for locks too, and where the text may change that, every statement does.
+///
 /// # Errors
 /// AND CHAIN where the client has no transaction, or a statement that is not where it should be.
-pub(super) fn hold(text: &str, statements: &[Statement], mut believed: Believed) -> Result<Held, Report> {
+pub(super) fn hold(
+    text: &str,
+    statements: &[Statement],
+    mut believed: Believed,
+    mut locks: Option<Within<'_>>,
+) -> Result<Held, Report> {
     let mut held = Held { text: String::with_capacity(text.len() + 256), injected: Vec::new(), believed };
     let mut copied = 0;
     let mut characters = 0;
@@ -49,6 +57,9 @@ pub(super) fn hold(text: &str, statements: &[Statement], mut believed: Believed)
         }
         let (needed, then) = needed(believed, &statement.movement);
         for own in needed {
+            held.put(&format!("{own};"), place, &mut characters);
+        }
+        if let Some(own) = locks.as_mut().and_then(|locks| locks.before(then, &statement.movement)) {
             held.put(&format!("{own};"), place, &mut characters);
         }
         believed = after(then, &statement.movement);

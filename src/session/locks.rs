@@ -58,7 +58,42 @@ pub(super) struct Locks {
     failures: u8,
 }
 
+/// The limit inside a text that the hold is put into.
+#[derive(Debug)]
+pub(super) struct Within<'a> {
+    text: &'a str,
+    /// The open transaction's value is the proxy's.
+    set: bool,
+    /// The text's own statements may change it.
+    changes: bool,
+}
+
+impl Within<'_> {
+    /// What sets it before a statement, where that needs it.
+    pub(super) fn before(&mut self, believed: Believed, movement: &Movement) -> Option<&str> {
+        let needs = is_settable(believed, movement) && !(self.set && !self.changes);
+        self.set = (self.set || needs) && !begins_anew(movement);
+        needs.then_some(self.text)
+    }
+}
+
+/// Whether a transaction is open in which it can be set before a statement.
+fn is_settable(believed: Believed, movement: &Movement) -> bool {
+    match believed {
+        Believed::Idle => false,
+        Believed::Client { failed, .. } => !failed && !stays_unlocked(movement),
+        Believed::Wrapped => true,
+    }
+}
+
 impl Session {
+    /// What a text needs that the hold is put into.
+    pub(super) fn locks_within(&self, judgement: &Judgement) -> Option<Within<'_>> {
+        let changes = self.changes_within(judgement);
+        let limit = self.caps.lock_timeout.as_ref().filter(|_| changes || self.sets_lock_timeout())?;
+        Some(Within { text: &limit.local, set: self.locks.set && self.believed != Believed::Idle, changes })
+    }
+
     /// Whether a transaction has to set its own.
     pub(super) fn sets_lock_timeout(&self) -> bool {
         self.caps.lock_timeout.is_some() && (self.settings.pooled || self.locks.changed)
@@ -107,12 +142,7 @@ impl Session {
         else {
             return false;
         };
-        let open = match self.believed {
-            Believed::Idle => false,
-            Believed::Client { failed, .. } => !failed && !stays_unlocked(movement),
-            Believed::Wrapped => true,
-        };
-        if !open || self.locks.set {
+        if !is_settable(self.believed, movement) || self.locks.set {
             return false;
         }
         let text = limit.local.clone();
