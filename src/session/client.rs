@@ -74,16 +74,10 @@ impl Session {
         if self.is_crowded() {
             return true;
         }
-        let waits = self.guessed || self.believed != Believed::Idle || self.may_be_known(frame);
+        // A pooler gives the server connection away at the ReadyForQuery of one batch, though the beginning of the next is on it
+        // already: its end would run elsewhere, without the hold and beside another client's names.
+        let waits = self.guessed || self.believed != Believed::Idle || self.settings.pooled;
         waits && !self.queue.is_empty() && !self.batch_open && follows
-    }
-
-    /// Whether a Parse makes a name that behind a pooler must not be there yet, but its own Parse may still fail.
-    fn may_be_known(&self, frame: &Frontend<'_>) -> bool {
-        match frame {
-            Frontend::Parse { name, .. } => !name.is_empty() && self.names.statement(name).is_some(),
-            _ => false,
-        }
     }
 
     /// Whether so many answers are in flight that no more is asked until half of them have come. A Flush makes them come.
