@@ -23,7 +23,7 @@ use crate::wire::write;
 
 use super::hold::{COMMIT, Slot, runs_bare};
 use super::pending::{Ask, Believed, Pending, Sync};
-use super::script::Script;
+use super::script::{Script, copies_in};
 use super::state::Session;
 
 /// Opens a transaction of the proxy's that may write.
@@ -283,8 +283,10 @@ impl Session {
             tally = graver(tally, worst(judgement));
         }
         self.fetches_from(&judgement.statements);
-        let again = self.guard.pieces.iter().any(|name| name == portal);
-        let in_pieces = again || (max_rows > 0 && tally == Tally::Told);
+        // COPY runs in one piece whatever was asked for, and takes no message of the proxy's behind it.
+        let whole = copies_in(judgement, &judgement.statements);
+        let again = !whole && self.guard.pieces.iter().any(|name| name == portal);
+        let in_pieces = again || (!whole && max_rows > 0 && tally == Tally::Told);
         if in_pieces && !again {
             self.guard.pieces.push(Bytes::copy_from_slice(portal));
         }

@@ -299,7 +299,7 @@ fn begins(statements: &[Statement]) -> bool {
     statements.iter().any(|statement| statement.movement == Movement::Begin)
 }
 
-fn copies_in(text: &Judgement, statements: &[Statement]) -> bool {
+pub(super) fn copies_in(text: &Judgement, statements: &[Statement]) -> bool {
     let word = |statement: &Statement| text.text.get(statement.range.clone()).and_then(|text| text.get(..4));
     statements.iter().filter_map(word).any(|word| word.eq_ignore_ascii_case("copy"))
 }
