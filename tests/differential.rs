@@ -32,7 +32,7 @@ use support::{Mode, PASSWORD, PgBouncer, Postgres, SUPERUSER, Version};
 use talk::{Side, bytes_of};
 
 const SECRET: &str = "talker-of-the-tests";
-const CONVERSATIONS: u64 = 40;
+const CONVERSATIONS: u64 = 15;
 /// The limit of the role `tight`.
 const CAP: u64 = 2;
 /// How long an answer may take.
