@@ -37,9 +37,10 @@ pub(super) const fn rank(class: Class) -> u8 {
     }
 }
 
-/// Sort key of a refused effect: its class's rank, then whatever makes two effects of one class differ.
-pub(super) fn key(effect: &Effect) -> (u8, &Effect) {
-    (rank(effect.class), effect)
+/// Sort key of a refused effect: its class's rank, then what the statement does before what else it names, then whatever makes two
+/// effects of one class differ.
+pub(super) fn key(effect: &Effect) -> (u8, bool, &Effect) {
+    (rank(effect.class), effect.accompanies, effect)
 }
 
 /// Whether a class changes what the database holds, so that refusing it under a read-only policy is SQLSTATE 25006, as the

@@ -185,12 +185,16 @@ pub struct Effect {
     /// Whether the statement has it only by what a view or function that it names does inside.
     #[serde(skip)]
     pub inside: bool,
+    /// Whether it only says what else the statement names, as it does for rules on relations: another effect of the same class says
+    /// what the statement does. Of the two, that one is told.
+    #[serde(skip)]
+    pub accompanies: bool,
 }
 
 impl Effect {
     /// An effect without an object.
     pub fn new(class: Class, act: impl Into<Cow<'static, str>>) -> Effect {
-        Effect { class, object: None, act: act.into(), hint: None, span: None, inside: false }
+        Effect { class, object: None, act: act.into(), hint: None, span: None, inside: false, accompanies: false }
     }
 
     /// The same effect, touching `object`.
@@ -204,6 +208,13 @@ impl Effect {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Effect {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same effect, as one that only says what else the statement names.
+    #[must_use]
+    pub fn accompanying(mut self) -> Effect {
+        self.accompanies = true;
         self
     }
 

@@ -81,7 +81,14 @@ fn sameness(effect: &Effect) -> Sameness {
 pub(super) fn union(postgres: Vec<Effect>, generic: Vec<Effect>) -> Vec<(Effect, Origin)> {
     let mut seen: BTreeMap<Sameness, (Effect, Origin)> = BTreeMap::new();
     for effect in postgres {
-        seen.entry(sameness(&effect)).or_insert((effect, Origin::Postgres));
+        let same = sameness(&effect);
+        match seen.get(&same) {
+            // What a statement does is told before what another one names beside.
+            Some((known, _)) if effect.accompanies || !known.accompanies => {}
+            Some(_) | None => {
+                seen.insert(same, (effect, Origin::Postgres));
+            }
+        }
     }
     for effect in generic {
         seen.entry(sameness(&effect))

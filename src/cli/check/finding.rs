@@ -157,8 +157,7 @@ impl Judge<'_> {
             by: Some(origin),
         };
         match self.policy.judge(std::iter::once(effect)) {
-            // What has no hint accompanies what has one: the table that a foreign key refers to.
-            Verdict::Allow if effect.class == Class::DdlLocking && effect.hint.is_some() => {
+            Verdict::Allow if effect.class == Class::DdlLocking && !effect.accompanies && effect.hint.is_some() => {
                 let message = format!("{} blocks others under load", effect.act);
                 Some(Finding {
                     level: Level::Warning,
@@ -224,8 +223,14 @@ impl Desk<'_> {
     }
 
     fn step(&mut self, index: usize, sql: &str, step: &Step) {
-        for (effect, origin) in &step.effects {
+        let mut told: Vec<Option<String>> = Vec::new();
+        let (accompanying, main): (Vec<_>, Vec<_>) = step.effects.iter().partition(|(effect, _)| effect.accompanies);
+        for (effect, origin) in main.into_iter().chain(accompanying) {
             let Some(mut finding) = self.judge.finding(effect, *origin) else { continue };
+            if effect.accompanies && told.contains(&finding.rule) {
+                continue;
+            }
+            told.push(finding.rule.clone());
             if let Some(error) = step.syntax_error.as_ref().filter(|_| effect.class == Class::Unparsed) {
                 let at = error.offset.unwrap_or(step.range.start);
                 finding.span = word_at(sql, at, &step.range);

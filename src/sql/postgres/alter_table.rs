@@ -76,7 +76,7 @@ impl Walker<'_> {
             _ => return self.referred(class, definition),
         };
         if let Some(range) = range {
-            self.add_at(Effect::new(class, act).on(names::relation(range)), range.location);
+            self.add_at(Effect::new(class, act).on(names::relation(range)).accompanying(), range.location);
         }
     }
 

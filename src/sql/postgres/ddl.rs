@@ -52,7 +52,7 @@ impl Walker<'_> {
             } else {
                 "CREATE TABLE … INHERITS"
             };
-            self.add_at(Effect::new(class, act).on(names::relation(parent)), parent.location);
+            self.add_at(Effect::new(class, act).on(names::relation(parent)).accompanying(), parent.location);
         }
         for part in statement.table_elts.iter().chain(&statement.constraints) {
             self.referred(class, part);
@@ -69,7 +69,8 @@ impl Walker<'_> {
             Some(NodeEnum::ColumnDef(column)) => column.constraints.iter().for_each(|part| self.referred(class, part)),
             Some(NodeEnum::Constraint(constraint)) => {
                 if let Some(range) = &constraint.pktable {
-                    self.add_at(Effect::new(class, "REFERENCES").on(names::relation(range)), range.location);
+                    let effect = Effect::new(class, "REFERENCES").on(names::relation(range));
+                    self.add_at(effect.accompanying(), range.location);
                 }
             }
             _ => {}
@@ -608,8 +609,7 @@ impl Walker<'_> {
         self.touch(class, format!("RENAME {}", noun(kind)), object.clone());
         if kind == pb::ObjectType::ObjectSchema || (statement.relation.is_some() && moves_relation(kind)) {
             let renamed = object.clone().map(|object| Object { name: statement.newname.clone(), ..object });
-            // A rule on the new name is one on who takes it.
-            self.touch(Class::DdlAdditive, format!("RENAME {} to a name", noun(kind)), renamed);
+            self.takes_name(class, format!("RENAME {} to a name", noun(kind)), renamed);
         }
         match kind {
             pb::ObjectType::ObjectSchema => self.made.clear(),
@@ -638,8 +638,15 @@ impl Walker<'_> {
         let class = if new { Class::DdlAdditive } else { Class::DdlDestructive };
         let moved = object.clone().map(|object| Object { schema: Some(statement.newschema.clone()), ..object });
         self.touch(class, format!("ALTER {} … SET SCHEMA", noun(kind)), object);
-        self.touch(Class::DdlAdditive, format!("ALTER {} … SET SCHEMA to a name", noun(kind)), moved);
+        self.takes_name(class, format!("ALTER {} … SET SCHEMA to a name", noun(kind)), moved);
         self.made.clear();
+    }
+
+    /// A rule on a name is one on who takes it.
+    fn takes_name(&mut self, class: Class, act: String, name: Option<Object>) {
+        if let Some(name) = name {
+            self.add(Effect::new(class, act).on(name).accompanying());
+        }
     }
 
     /// ALTER … DEPENDS ON EXTENSION.
