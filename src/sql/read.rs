@@ -136,6 +136,16 @@ mod tests {
     }
 
     #[test]
+    fn what_a_statement_does_is_kept_over_what_another_names() {
+        let text = "ALTER TABLE a ADD FOREIGN KEY (x) REFERENCES b; ALTER TABLE b ADD FOREIGN KEY (y) REFERENCES a";
+        let reading = read(text, &Limits::default()).unwrap();
+        let mut locking: Vec<_> = reading.effects.iter().map(|(effect, _)| effect).collect();
+        locking.retain(|effect| effect.class == Class::DdlLocking);
+        assert_eq!(locking.len(), 2);
+        assert!(locking.iter().all(|effect| !effect.accompanies && effect.hint.is_some()), "{locking:?}");
+    }
+
+    #[test]
     fn only_pg_dump_s_own_words_name_a_setting_by_a_column() {
         for (sent, _) in PG_DUMP_SETS {
             let ordinary = (Class::SessionSetting, "SET restrict_nonsystem_relation_kind".to_owned());

@@ -12,6 +12,7 @@ use super::constant::{Value, constant_text, is_null, value};
 use super::names;
 use super::query::from_relations;
 use super::same::{same, strip};
+use super::session::range_var;
 
 /// The greatest value of `bigint`.
 const LONGEST: f64 = i64::MAX as f64;
@@ -164,6 +165,11 @@ fn chooses(node: &Node, positive: bool, target: &Target<'_>) -> bool {
     {
         return chooses(argument, positive == same_way, target);
     }
+    if let NodeEnum::AExpr(expression) = inner
+        && let Some((compared, same_way)) = compared_with_truth(expression)
+    {
+        return chooses(compared, positive == same_way, target);
+    }
     match (always(node, target), positive) {
         (Some(outcome), _) => outcome != positive,
         (None, _) => looks_at(node, target, false),
@@ -189,7 +195,10 @@ fn always(node: &Node, target: &Target<'_>) -> Option<bool> {
         NodeEnum::NullTest(test) => {
             let argument = test.arg.as_deref()?;
             let not_null = test.nulltesttype() == pb::NullTestType::IsNotNull;
-            never_null(argument).then_some(not_null)
+            match nulled(argument, target) {
+                true => Some(!not_null),
+                false => never_null(argument).then_some(not_null),
+            }
         }
         NodeEnum::SubLink(sublink) => always_sublink(sublink, target),
         NodeEnum::FuncCall(call) => match (names::words(&call.funcname).pop(), call.args.as_slice()) {
@@ -198,12 +207,8 @@ fn always(node: &Node, target: &Target<'_>) -> Option<bool> {
         },
         NodeEnum::CoalesceExpr(coalesce) => all_alike(coalesce.args.iter(), target),
         NodeEnum::CaseExpr(case) => {
-            let first = case.args.first().and_then(|when| match &when.node {
-                Some(NodeEnum::CaseWhen(when)) if case.arg.is_none() => Some(when),
-                _ => None,
-            });
-            if let Some(when) = first.filter(|when| when.expr.as_deref().and_then(value) == Some(Value::Bool(true))) {
-                return always(when.result.as_deref()?, target);
+            if let Some(result) = certain_branch(case, target) {
+                return always(result, target);
             }
             let results = case.args.iter().filter_map(|when| match &when.node {
                 Some(NodeEnum::CaseWhen(when)) => when.result.as_deref(),
@@ -213,6 +218,30 @@ fn always(node: &Node, target: &Target<'_>) -> Option<bool> {
         }
         NodeEnum::TypeCast(cast) => always(cast.arg.as_deref()?, target),
         _ => None,
+    }
+}
+
+/// The result of a CASE whose conditions are certain up to the one that holds.
+fn certain_branch<'n>(case: &'n pb::CaseExpr, target: &Target<'_>) -> Option<&'n Node> {
+    if case.arg.is_some() {
+        return None;
+    }
+    for when in &case.args {
+        let Some(NodeEnum::CaseWhen(when)) = &when.node else { return None };
+        if always(when.expr.as_deref()?, target)? {
+            return when.result.as_deref();
+        }
+    }
+    case.defresult.as_deref()
+}
+
+/// `nullif(x, x)`.
+fn nulled(node: &Node, target: &Target<'_>) -> bool {
+    match &node.node {
+        Some(NodeEnum::AExpr(nullif)) if nullif.kind() == pb::AExprKind::AexprNullif => {
+            both(&nullif.lexpr, &nullif.rexpr, target)
+        }
+        _ => false,
     }
 }
 
@@ -228,7 +257,7 @@ fn always_operator(expression: &pb::AExpr, target: &Target<'_>) -> Option<bool> 
     let among = |list: &[Node]| list.iter().any(|item| same(left, item, target));
     match expression.kind() {
         pb::AExprKind::AexprOp => match operator {
-            "=" | "<=" | ">=" | "@>" | "<@" if alike() => Some(true),
+            "=" | "<=" | ">=" | "@>" | "<@" | "&&" if alike() => Some(true),
             "<>" | "!=" | "<" | ">" if alike() => Some(false),
             "~" | "~*" => matches_all(right),
             "~~" | "~~*" => matches_any_text(right).then_some(true),
@@ -237,8 +266,8 @@ fn always_operator(expression: &pb::AExpr, target: &Target<'_>) -> Option<bool> 
             "=" | "<=" | ">=" if always_zero(left, target) && always_zero(right, target) => Some(true),
             ">=" | ">" if never_below_zero(left, right, operator) || is_least(left, right) => Some(true),
             "<=" | "<" if is_greatest(right) => Some(true),
-            "@>" if is_text_of(right, &["{}", "[]"]) => Some(true),
-            "<@" if is_text_of(left, &["{}", "[]"]) => Some(true),
+            "@>" if is_text_of(right, &["{}", "[]"]) || is_endless(left) => Some(true),
+            "<@" if is_text_of(left, &["{}", "[]"]) || is_endless(right) => Some(true),
             "=" if rejoined(left, right, target).or_else(|| rejoined(right, left, target)).is_some() => Some(true),
             _ => shifted(left, operator, right, target),
         },
@@ -398,6 +427,17 @@ fn is_text_of(node: &Node, texts: &[&str]) -> bool {
     constant_text(node).is_some_and(|text| texts.contains(&text.trim()))
 }
 
+/// A range without bounds: `'(,)'`, `int4range(NULL, NULL)`.
+fn is_endless(node: &Node) -> bool {
+    match strip(node).node.as_ref() {
+        Some(NodeEnum::FuncCall(call)) => {
+            let ranges = names::words(&call.funcname).pop().is_some_and(|name| name.ends_with("range"));
+            ranges && call.args.len() >= 2 && call.args.iter().take(2).all(is_null)
+        }
+        _ => is_text_of(node, &["(,)", "[,]", "(,]", "[,)", "{(,)}"]),
+    }
+}
+
 fn is_empty_text(node: &Node) -> bool {
     matches!(value(node), Some(Value::Text(text)) if text.is_empty())
 }
@@ -460,11 +500,39 @@ fn never_below_zero(left: &Node, right: &Node, operator: &str) -> bool {
     if operator == ">=" && matches!(&bound, Some(Value::Text(text)) if text.is_empty()) {
         return true;
     }
-    let Some(NodeEnum::FuncCall(call)) = strip(left).node.as_ref() else { return false };
-    let sized = ["length", "char_length", "character_length", "octet_length", "bit_length", "abs"];
+    let left = strip(left);
+    let Some(NodeEnum::FuncCall(call)) = counted(left).unwrap_or(left).node.as_ref() else { return false };
+    let sized = [
+        "length",
+        "char_length",
+        "character_length",
+        "octet_length",
+        "bit_length",
+        "abs",
+        "cardinality",
+        "count",
+        "num_nonnulls",
+        "num_nulls",
+        "strpos",
+    ];
     let name = names::words(&call.funcname).pop();
     let below = |number: f64| if operator == ">=" { number <= 0.0 } else { number < 0.0 };
     name.is_some_and(|name| sized.contains(&name)) && matches!(bound, Some(Value::Number(number)) if below(number))
+}
+
+/// The count of `(SELECT count(…) …)`, which gives a row whatever it finds.
+fn counted(node: &Node) -> Option<&Node> {
+    let NodeEnum::SubLink(sublink) = node.node.as_ref()? else { return None };
+    let NodeEnum::SelectStmt(select) = sublink.subselect.as_deref()?.node.as_ref()? else { return None };
+    let ([only], true) = (select.target_list.as_slice(), select.group_clause.is_empty() && !cuts(select)) else {
+        return None;
+    };
+    let NodeEnum::ResTarget(item) = only.node.as_ref()? else { return None };
+    let node = item.val.as_deref().filter(|_| sublink.sub_link_type() == pb::SubLinkType::ExprSublink)?;
+    match node.node.as_ref()? {
+        NodeEnum::FuncCall(call) => (names::words(&call.funcname).pop() == Some("count")).then_some(node),
+        _ => None,
+    }
 }
 
 /// The items of an IN list or an ARRAY[…].
@@ -528,8 +596,12 @@ fn always_sublink(sublink: &pb::SubLink, target: &Target<'_>) -> Option<bool> {
             let all = || own_columns(test).is_some_and(|columns| gives_every(select, &columns, target));
             (equal && (gives_itself(select, test, target) || all())).then_some(true)
         }
-        pb::SubLinkType::AllSublink
-        | pb::SubLinkType::RowcompareSublink
+        pb::SubLinkType::AllSublink => {
+            let differs = names::words(&sublink.oper_name).pop() == Some("<>");
+            let columns = sublink.testexpr.as_deref().and_then(own_columns).filter(|_| differs)?;
+            gives_every(select, &columns, target).then_some(false)
+        }
+        pb::SubLinkType::RowcompareSublink
         | pb::SubLinkType::ExprSublink
         | pb::SubLinkType::MultiexprSublink
         | pb::SubLinkType::ArraySublink
@@ -641,6 +713,9 @@ fn gives_every(select: &pb::SelectStmt, columns: &[&str], target: &Target<'_>) -
     if select.op() == pb::SetOperation::SetopUnion && !limited(select) {
         return [&select.larg, &select.rarg].into_iter().flatten().any(|side| gives_every(side, columns, target));
     }
+    if select.op() == pb::SetOperation::SetopIntersect && !limited(select) {
+        return [&select.larg, &select.rarg].into_iter().flatten().all(|side| gives_every(side, columns, target));
+    }
     if cuts(select) || !gives_columns(&select.target_list, columns) {
         return false;
     }
@@ -655,10 +730,35 @@ fn gives_every(select: &pb::SelectStmt, columns: &[&str], target: &Target<'_>) -
                 let Some(NodeEnum::SelectStmt(query)) = query else { return false };
                 lets_all_through(select) && gives_every(query, columns, target)
             }
+            // An outer join keeps every row of its outer side.
+            Some(NodeEnum::JoinExpr(join)) if select.where_clause.is_none() => {
+                let kept = match join.jointype() {
+                    pb::JoinType::JoinLeft | pb::JoinType::JoinFull => join.larg.as_deref(),
+                    pb::JoinType::JoinRight => join.rarg.as_deref(),
+                    _ => None,
+                };
+                kept.and_then(range_var).is_some_and(|range| {
+                    common_table(range, select, target).is_none() && gives_of(&select.target_list, range, target)
+                })
+            }
             _ => false,
         },
         _ => false,
     }
+}
+
+/// Whether what a query of several relations gives are columns of `range`, which is the target once more.
+fn gives_of(list: &[Node], range: &pb::RangeVar, target: &Target<'_>) -> bool {
+    let of_range = |node: &Node| match &node.node {
+        Some(NodeEnum::ResTarget(item)) => match item.val.as_deref().map(strip).and_then(|node| node.node.as_ref()) {
+            Some(NodeEnum::ColumnRef(column)) => {
+                matches!(names::words(&column.fields).as_slice(), [.., qualifier, _] if *qualifier == called(range))
+            }
+            _ => false,
+        },
+        _ => false,
+    };
+    is_target(range, target) && list.iter().all(of_range)
 }
 
 fn lets_all_through(select: &pb::SelectStmt) -> bool {
@@ -829,9 +929,7 @@ fn flatten<'n>(expression: &'n pb::BoolExpr, branches: &mut Vec<&'n Node>) {
 /// Whether one of the two is true for every row, NULLs aside.
 fn complementary(one: &Node, other: &Node, target: &Target<'_>) -> bool {
     match (&one.node, &other.node) {
-        (Some(NodeEnum::BoolExpr(not)), _) if not.boolop() == pb::BoolExprType::NotExpr => {
-            not.args.first().is_some_and(|argument| same(argument, other, target))
-        }
+        _ if denied(one).is_some_and(|argument| same(argument, other, target)) => true,
         (Some(NodeEnum::NullTest(a)), Some(NodeEnum::NullTest(b))) => {
             a.nulltesttype != b.nulltesttype && both(&a.arg, &b.arg, target)
         }
@@ -840,6 +938,31 @@ fn complementary(one: &Node, other: &Node, target: &Target<'_>) -> bool {
         }
         (Some(NodeEnum::AExpr(a)), Some(NodeEnum::AExpr(b))) => complementary_operators(a, b, target),
         _ => false,
+    }
+}
+
+/// The condition that another one says does not hold: `NOT x`, `x IS NOT TRUE`, `x = false`, `x IS DISTINCT FROM true`.
+fn denied(node: &Node) -> Option<&Node> {
+    match node.node.as_ref()? {
+        NodeEnum::BoolExpr(not) if not.boolop() == pb::BoolExprType::NotExpr => not.args.first(),
+        NodeEnum::BooleanTest(test) if boolean_test(test) == Some(false) => test.arg.as_deref(),
+        NodeEnum::AExpr(equal) => compared_with_truth(equal).filter(|(_, same_way)| !same_way).map(|(node, _)| node),
+        _ => None,
+    }
+}
+
+/// What is compared with a constant truth, and whether the comparison holds where it does: `x = true`, `x <> true`.
+fn compared_with_truth(expression: &pb::AExpr) -> Option<(&Node, bool)> {
+    let (left, right) = (expression.lexpr.as_deref()?, expression.rexpr.as_deref()?);
+    let equal = match (expression.kind(), names::words(&expression.name).pop()?) {
+        (pb::AExprKind::AexprOp, "=") | (pb::AExprKind::AexprNotDistinct, _) => true,
+        (pb::AExprKind::AexprOp, "<>") | (pb::AExprKind::AexprDistinct, _) => false,
+        _ => return None,
+    };
+    match (value(left), value(right)) {
+        (None, Some(Value::Bool(truth))) => Some((left, truth == equal)),
+        (Some(Value::Bool(truth)), None) => Some((right, truth == equal)),
+        _ => None,
     }
 }
 
