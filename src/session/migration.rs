@@ -7,7 +7,7 @@
 use crate::decision::Judgement;
 use crate::sql::migration::{Name, file_in};
 use crate::sql::{Ledger, Movement};
-use crate::wire::frontend::bind_parameter;
+use crate::wire::bind;
 use crate::wire::report::Report;
 
 use super::state::Session;
@@ -46,7 +46,7 @@ impl Session {
     /// Reads a noted name out of a Bind's body.
     pub(super) fn bind_migration(&mut self, judgement: &Judgement, body: &[u8]) {
         if let Some(Ledger::Begins(Name::Parameter(number))) = &judgement.ledger {
-            let value = number.checked_sub(1).and_then(|place| bind_parameter(body, place));
+            let value = number.checked_sub(1).and_then(|place| bind::parameter(body, place));
             self.migration.bound = value.and_then(|value| String::from_utf8(value.to_vec()).ok());
         }
     }

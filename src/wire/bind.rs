@@ -33,6 +33,12 @@ pub fn parameters(body: &[u8]) -> Option<Parameters<'_>> {
     Some(Parameters { formats, values, count, next: 0 })
 }
 
+/// The value of one parameter, counted from 0; `None` for NULL, and where it is not all in `body`, which may be a beginning.
+pub fn parameter(body: &[u8], place: usize) -> Option<&[u8]> {
+    let bound = parameters(body)?.nth(place)?;
+    (bound.length == Some(bound.bytes.len())).then_some(bound.bytes)
+}
+
 impl Parameters<'_> {
     /// One code stands for all parameters, none for text.
     fn is_binary(&self, place: u16) -> bool {
@@ -112,6 +118,16 @@ mod tests {
         assert_eq!(cut, Bound { binary: false, length: Some(2), bytes: b"x" });
         let negative = b"\0\0\0\0\0\x01\xff\xff\xff\xfe";
         assert_eq!(parameters(negative).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn one_value_is_found_behind_null_and_formats() {
+        let body = b"\0s\0\0\x01\0\0\0\x03\xff\xff\xff\xff\0\0\0\x02ab\0\0\0\0\0\0";
+        let found: Vec<_> = (0..4).map(|place| parameter(body, place)).collect();
+        assert_eq!(found, [None, Some(&b"ab"[..]), Some(&b""[..]), None]);
+        assert_eq!(parameter(body.get(..16).unwrap(), 1), None);
+        // A beginning that ends within the value is not the value.
+        assert_eq!(parameter(body.get(..18).unwrap(), 1), None);
     }
 
     #[test]

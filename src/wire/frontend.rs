@@ -223,34 +223,3 @@ pub fn bind(body: &[u8]) -> Option<Frontend<'_>> {
     let (statement, _) = c_string(rest)?;
     Some(Frontend::Bind { portal, statement })
 }
-
-/// The value of a Bind's parameter, counted from 0; `None` for NULL, and where it is not in `body`, which may be a beginning.
-pub fn bind_parameter(body: &[u8], place: usize) -> Option<&[u8]> {
-    let (_, rest) = c_string(body)?;
-    let (_, rest) = c_string(rest)?;
-    let (formats, rest) = u16_at(rest)?;
-    let (count, mut rest) = u16_at(rest.get(usize::from(formats) * 2..)?)?;
-    if place >= usize::from(count) {
-        return None;
-    }
-    for _ in 0..place {
-        let (length, value) = i32_at(rest)?;
-        // NULL has the length -1 and no value.
-        rest = value.get(usize::try_from(length).unwrap_or(0)..)?;
-    }
-    let (length, value) = i32_at(rest)?;
-    value.get(..usize::try_from(length).ok()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_parameter_is_found_behind_null_and_formats() {
-        let body = b"\0s\0\0\x01\0\0\0\x03\xff\xff\xff\xff\0\0\0\x02ab\0\0\0\0\0\0";
-        let found: Vec<_> = (0..4).map(|place| bind_parameter(body, place)).collect();
-        assert_eq!(found, [None, Some(&b"ab"[..]), Some(&b""[..]), None]);
-        assert_eq!(bind_parameter(body.get(..16).unwrap_or_default(), 1), None);
-    }
-}
