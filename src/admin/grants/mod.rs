@@ -127,7 +127,7 @@ impl State {
         let note = bounded(note)?;
         let mut pages = self.pages()?;
         let grant = open(&pages, id)?;
-        if !config.grants.self_approval && (grant.by == actor.by() || grant.user == actor.name) {
+        if !config.grants.self_approval && (is_called(&grant.by, &actor.name) || is_called(&grant.user, &actor.name)) {
             let text = format!("grant {} is your own: somebody else has to approve it", grant.id);
             return Err(NotGranted::NotAllowed(text));
         }
@@ -326,6 +326,12 @@ fn later(at: Timestamp, by: Duration) -> Timestamp {
     Timestamp(at.0.saturating_add(u64::try_from(by.as_micros()).unwrap_or(u64::MAX)))
 }
 
+/// Whether somebody in a record (`grace`, `token:grace`) goes by this name: a login and a token of one name are one person, and so are
+/// two spellings of it.
+fn is_called(by: &str, name: &str) -> bool {
+    by.strip_prefix("token:").unwrap_or(by).to_lowercase() == name.to_lowercase()
+}
+
 fn may(actor: &Actor, role: ConsoleRole, what: &str) -> Result<(), NotGranted> {
     if actor.may(role) {
         return Ok(());
@@ -381,6 +387,21 @@ mod tests {
         let grant = ledger.grant(&told.grant).unwrap();
         for (now, expected) in [(1_000, 60), (1_010, 50), (1_059, 1), (1_060, 0), (5_000, 0), (10, 60), (0, 60)] {
             assert_eq!(left(grant, Timestamp(now * second)).as_secs(), expected, "at {now}");
+        }
+    }
+
+    #[test]
+    fn one_person_has_one_name_in_every_spelling() {
+        let table = [
+            ("grace", "grace", true),
+            ("token:grace", "grace", true),
+            ("Grace", "grace", true),
+            ("token:GRACE", "grace", true),
+            ("grace2", "grace", false),
+            ("token:grace", "token", false),
+        ];
+        for (by, name, expected) in table {
+            assert_eq!(is_called(by, name), expected, "{by} {name}");
         }
     }
 }
