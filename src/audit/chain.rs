@@ -91,6 +91,12 @@ impl<'a> Line<'a> {
     }
 }
 
+/// The digits of the hash that a line without its newline states, unread.
+pub fn hash_digits(line: &[u8]) -> Option<&str> {
+    let seal = line.get(line.len().checked_sub(SEAL_BYTES)?..)?;
+    std::str::from_utf8(seal.strip_prefix(HASH_NAME)?.get(..64)?).ok()
+}
+
 fn sequence(covered: &[u8]) -> Option<u64> {
     let digits = covered.strip_prefix(b"{\"seq\":")?;
     let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
@@ -142,6 +148,7 @@ mod tests {
         assert_eq!(link(&Chain::START.hash, line.covered), chain.hash);
         assert_eq!(mark(&key, &line.hash), line.mac);
         assert!(serde_json::from_slice::<serde_json::Value>(&out).is_ok());
+        assert_eq!(hash_digits(out.strip_suffix(b"\n").unwrap()), Some(hex(&chain.hash).as_str()));
         for cut in 0..out.len() - 1 {
             assert_eq!(Line::parse(out.get(..cut).unwrap()), None);
         }

@@ -11,7 +11,7 @@ use super::column::{NumberColumn, TextColumn, shown};
 use super::store::Store;
 use super::{IndexError, Meta, State, write};
 use crate::audit::AuditId;
-use crate::audit::chain::{Line, hex};
+use crate::audit::chain::{self, Line, hex};
 use crate::audit::segment::{self, Segment};
 use crate::audit::view::RecordView;
 
@@ -186,8 +186,9 @@ impl Feed {
             state.follow_review(record);
             self.reviews.push((record.seq, String::from_utf8_lossy(line).trim_end().to_owned()));
         }
-        if let Some(line) = Line::parse(line.strip_suffix(b"\n").unwrap_or(line)) {
-            self.last_hash = hex(&line.hash);
+        if let Some(digits) = chain::hash_digits(line.strip_suffix(b"\n").unwrap_or(line)) {
+            self.last_hash.clear();
+            self.last_hash.push_str(digits);
         }
         if state.tail.rows == 0 {
             state.tail_meta = Meta {
