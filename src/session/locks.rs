@@ -71,7 +71,7 @@ pub(super) struct Within<'a> {
 impl Within<'_> {
     /// What sets it before a statement, where that needs it.
     pub(super) fn before(&mut self, believed: Believed, movement: &Movement) -> Option<&str> {
-        let needs = is_settable(believed, movement) && !(self.set && !self.changes);
+        let needs = (self.changes || !self.set) && is_settable(believed, movement);
         self.set = (self.set || needs) && !begins_anew(movement);
         needs.then_some(self.text)
     }

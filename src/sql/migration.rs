@@ -125,14 +125,12 @@ pub fn file_in(words: &str) -> Option<String> {
 }
 
 fn is_file(part: &str) -> bool {
-    let ends = |extension: &&str| {
+    let ends = |extension: &&str| -> bool {
         let stem = part.len().checked_sub(extension.len()).filter(|stem| *stem > 0);
         stem.and_then(|stem| part.get(stem..)).is_some_and(|end| end.eq_ignore_ascii_case(extension))
     };
     let placed = part.contains('/') || part.contains(|c: char| c.is_ascii_digit());
-    SCRIPTS.iter().any(|end| ends(end))
-        || placed && PROGRAMS.iter().any(|end| ends(end))
-        || part.contains("migrations/")
+    SCRIPTS.iter().any(ends) || placed && PROGRAMS.iter().any(ends) || part.contains("migrations/")
 }
 
 fn short(name: &str) -> String {

@@ -12,7 +12,7 @@ use super::problem::Problem;
 use super::search::{href, term};
 use super::text::{BRIEF, OneLine, Outside, ago, counted, moment, rough, time_of};
 use crate::admin::State;
-use crate::admin::grants::{Action, Covered, Grant, NotGranted, Preview, REASON_CHARS, Wanted};
+use crate::admin::grants::{self, Action, Covered, Grant, NotGranted, Preview, REASON_CHARS, Wanted};
 use crate::admin::people::Person;
 use crate::audit::Timestamp;
 use crate::config::Config;
@@ -306,11 +306,12 @@ fn deciding(grant: &Grant, preview: &Preview, person: &Person, config: &Config) 
     let actor = person.actor();
     let decides = actor.may(config.grants.approved_by);
     let own = grant.by == actor.by() || grant.user == actor.name;
+    let approves_own = grants::is_called(&grant.by, &actor.name) || grants::is_called(&grant.user, &actor.name);
     html! {
         @if grant.is_open() && decides {
             section.card {
                 h2 { "Give it" }
-                @if own && !config.grants.self_approval { p.soft { "It is your own: somebody else has to approve it." } }
+                @if approves_own && !config.grants.self_approval { p.soft { "It is your own: somebody else has to approve it." } }
                 @else { (approving(grant, preview, person)) }
             }
         }

@@ -328,7 +328,7 @@ fn later(at: Timestamp, by: Duration) -> Timestamp {
 
 /// Whether somebody in a record (`grace`, `token:grace`) goes by this name: a login and a token of one name are one person, and so are
 /// two spellings of it.
-fn is_called(by: &str, name: &str) -> bool {
+pub fn is_called(by: &str, name: &str) -> bool {
     by.strip_prefix("token:").unwrap_or(by).to_lowercase() == name.to_lowercase()
 }
 
