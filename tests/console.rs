@@ -471,7 +471,7 @@ fn ask(port: u16, path: &str, headers: &[String], form: Option<&str>) -> Answer 
 
 fn send(stream: &mut (impl Read + Write), path: &str, headers: &[String], form: Option<&str>) -> Answer {
     let mut request = format!(
-        "{} {path} HTTP/1.1\r\nHost: console.test\r\nConnection: close\r\n",
+        "{} {path} HTTP/1.1\r\nHost: console.localhost\r\nConnection: close\r\n",
         if form.is_some() { "POST" } else { "GET" }
     );
     for header in headers {

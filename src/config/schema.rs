@@ -323,7 +323,7 @@ section! {
     /// A name that a statement writes without schema is covered by a `deny` pattern if the name part covers it (so `auth.users`
     /// and `*.users` cover a bare `users`); where the name part is only `*`, the name is taken to be in `public`, or in
     /// `pg_catalog` if it begins with `pg_`. In `allow` it is always taken so. Rules that lean on this pin `search_path`: changing
-    /// it, other than to nothing as pg_dump does, is refused unless `allow` names `session.pinned`. What views and functions
+    /// it, other than to nothing as pg_dump does or to `public` alone, is refused unless `allow` names `session.pinned`. What views and functions
     /// touch inside counts for `deny`, as far as the database's catalog says, and not for `allow`: who may read a view may see what it
     /// shows.
     pub(super) struct RelationRules {

@@ -7,7 +7,7 @@
 //! other rule beats them.
 
 use super::{Denial, Policy, Rule, Verdict, Widening, glob, scope, severity};
-use crate::sql::settings::EMPTIES_SEARCH_PATH;
+use crate::sql::settings::keeps_bare_names;
 use crate::sql::{Class, Effect, Object, ObjectKind};
 
 /// Whether a pattern of an `allow` list covers `class`. The full name of a class covers that class alone, so `transaction`
@@ -104,13 +104,13 @@ impl Policy {
         }
     }
 
-    /// A bare name means something else once `search_path` has moved, so rules that lean on it pin it. Emptied, it gives bare
-    /// names no new meaning.
+    /// A bare name means something else once `search_path` has moved, so rules that lean on it pin it. Emptied, or with
+    /// `public` alone, it gives them no new meaning.
     fn moves_search_path(&self, effect: &Effect) -> Option<String> {
         let object = effect.object.as_ref().filter(|object| object.kind == ObjectKind::Setting)?;
         if effect.class != Class::SessionSetting
             || object.name != "search_path"
-            || effect.act == EMPTIES_SEARCH_PATH
+            || keeps_bare_names(&effect.act)
             || self.names(Class::SessionPinned)
         {
             return None;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::effect::{Class, Effect, Object, Origin};
 use super::limits::{self, Limits, OverLimit};
 use super::reading::Reading;
-use super::settings::EMPTIES_SEARCH_PATH;
+use super::settings::keeps_bare_names;
 use super::{generic, postgres, stack};
 
 /// Reads a text both ways.
@@ -70,11 +70,11 @@ fn classes(effects: &[Effect]) -> BTreeSet<Class> {
     effects.iter().map(|effect| effect.class).collect()
 }
 
-/// What makes two effects the same: class and object, and whether `search_path` is emptied or moved, which policy tells apart.
+/// What makes two effects the same: class and object, and whether `search_path` leaves bare names alone or moves them, which policy tells apart.
 type Sameness = (Class, Option<Object>, bool);
 
 fn sameness(effect: &Effect) -> Sameness {
-    (effect.class, effect.object.clone(), effect.act == EMPTIES_SEARCH_PATH)
+    (effect.class, effect.object.clone(), keeps_bare_names(&effect.act))
 }
 
 /// Effects of both readers, sorted, each once; the postgres reader's words are kept.
@@ -116,10 +116,29 @@ mod tests {
 
     #[test]
     fn emptying_search_path_does_not_hide_moving_it() {
-        let emptied = (Class::SessionSetting, EMPTIES_SEARCH_PATH.to_owned());
+        let emptied = (Class::SessionSetting, "SET search_path TO ''".to_owned());
+        let public = (Class::SessionSetting, "SET search_path TO public".to_owned());
         let moved = (Class::SessionSetting, "SET search_path".to_owned());
         for alone in ["SET search_path = ''", "SELECT pg_catalog.set_config('search_path', '', false)"] {
             assert_eq!(settings(alone), std::slice::from_ref(&emptied), "{alone}");
+        }
+        for alone in [
+            "SET search_path = public",
+            "SET search_path TO \"public\"",
+            "SET LOCAL search_path TO 'public'",
+            "SELECT set_config('search_path', 'public', false)",
+        ] {
+            assert_eq!(settings(alone), std::slice::from_ref(&public), "{alone}");
+        }
+        for moves in [
+            "SET search_path = public, auth",
+            "SET search_path = \"$user\", public",
+            "SET search_path = 'public, auth'",
+            "SET search_path = \"PUBLIC\"",
+            "SELECT set_config('search_path', 'public, auth', false)",
+            "SELECT set_config('search_path', 'public'::char(3), false)",
+        ] {
+            assert!(!settings(moves).contains(&public), "{moves}");
         }
         for both in [
             "SET search_path = ''; SET search_path = auth",

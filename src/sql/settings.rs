@@ -123,12 +123,23 @@ pub const SETTINGS: &[Setting] = &[
 
 /// How an effect names the act of emptying `search_path`, as pg_dump does. Bare names are then found in `pg_catalog` and
 /// `pg_temp` only, where the server looks first anyway: nothing that a rule guessed about them becomes more.
-pub const EMPTIES_SEARCH_PATH: &str = "SET search_path TO ''";
+const EMPTIES_SEARCH_PATH: &str = "SET search_path TO ''";
+/// How an effect names the act of setting `search_path` to `public` and nothing else, as Adminer does. That is where rules take bare
+/// names to be found.
+const PUBLIC_SEARCH_PATH: &str = "SET search_path TO public";
 
-/// The act of giving a setting a value: `written`, unless it empties `search_path`.
+/// Whether bare names mean after an act what rules take them for.
+pub fn keeps_bare_names(act: &str) -> bool {
+    act == EMPTIES_SEARCH_PATH || act == PUBLIC_SEARCH_PATH
+}
+
+/// The act of giving a setting a value: `written`, unless it gives `search_path` one that leaves bare names as rules take them.
 pub fn act(name: &str, value: SettingValue<'_>, written: String) -> Cow<'static, str> {
     match value {
         SettingValue::Constant("") if name.eq_ignore_ascii_case("search_path") => Cow::Borrowed(EMPTIES_SEARCH_PATH),
+        SettingValue::Constant("public") if name.eq_ignore_ascii_case("search_path") => {
+            Cow::Borrowed(PUBLIC_SEARCH_PATH)
+        }
         _ => Cow::Owned(written),
     }
 }
@@ -188,10 +199,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_emptying_search_path_is_called_that() {
+    fn only_what_leaves_bare_names_alone_is_called_that() {
         let act = |name, value| act(name, value, "written".to_owned());
         assert_eq!(act("Search_Path", SettingValue::Constant("")), EMPTIES_SEARCH_PATH);
-        for value in [SettingValue::Constant("public"), SettingValue::Constant(" "), SettingValue::Default] {
+        assert_eq!(act("Search_Path", SettingValue::Constant("public")), PUBLIC_SEARCH_PATH);
+        let others = ["public, auth", "Public", "public ", "\"$user\", public", " "].map(SettingValue::Constant);
+        for value in others.into_iter().chain([SettingValue::Default]) {
             assert_eq!(act("search_path", value), "written");
         }
         assert_eq!(act("search_path", SettingValue::Computed), "written");
