@@ -46,6 +46,8 @@ pub struct Settings {
     pub ids: Arc<dyn RecordIds>,
     /// The endpoint may give each transaction another server connection.
     pub pooled: bool,
+    /// The endpoint does: its URL says `pgbouncer=true`.
+    pub transactions: bool,
     /// Upper bounds.
     pub limits: Limits,
 }
