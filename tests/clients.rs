@@ -49,7 +49,8 @@ const fn thorough(name: &'static str, command: &'static str) -> Client {
 /// Every client.
 const CLIENTS: &[Client] = &[
     fast("psql", "python psql/work.py"),
-    fast("psql, files", "python psql-files/work.py"),
+    fast("psql files", "python psql-files/work.py"),
+    thorough("pgcli", "python-more pgcli/work.py"),
     fast("pg_dump", "python pg-dump/work.py"),
     fast("pgbench", "sh pgbench/work.sh"),
     thorough("libpq pipeline", "program libpq-pipeline"),
