@@ -266,8 +266,12 @@ fn a_session_takes_any_messages_from_either_side() {
     for seed in 0..streams() {
         let mut dice = Dice(seed);
         let scope = &scopes[dice.below(scopes.len())];
-        let settings =
-            Settings { ids: Arc::new(Ids::default()), pooled: dice.below(2) == 0, transactions: false, limits: Default::default() };
+        let settings = Settings {
+            ids: Arc::new(Ids::default()),
+            pooled: dice.below(2) == 0,
+            transactions: false,
+            limits: Default::default(),
+        };
         let mut session = Session::new(settings, scope.policy().read_only);
         for _ in 0..dice.below(40) {
             let goes_on = if dice.below(2) == 0 {
@@ -292,7 +296,8 @@ fn a_session_takes_any_bytes_from_the_server() {
     let scopes = scopes();
     for seed in 0..streams() / 2 {
         let mut dice = Dice(seed);
-        let settings = Settings { ids: Arc::new(Ids::default()), pooled: false, transactions: false, limits: Default::default() };
+        let settings =
+            Settings { ids: Arc::new(Ids::default()), pooled: false, transactions: false, limits: Default::default() };
         let mut session = Session::new(settings, true);
         give(&mut session, &scopes[0], &bytes_of("Q select 1; commit; select 2", Side::Client));
         let mut bytes =

@@ -148,7 +148,8 @@ impl Stack {
         self.postgres.rows("postgres", &format!("create database {name}"));
         self.postgres.rows("postgres", &format!("alter database {name} set lock_timeout = '1s'"));
         let setup = data("setup.sql").replace("create role someone;", "");
-        let role = "do $$ begin create role someone; exception when duplicate_object or unique_violation then null; end $$;";
+        let role =
+            "do $$ begin create role someone; exception when duplicate_object or unique_violation then null; end $$;";
         self.postgres.rows(name, &format!("{role}\n{}", setup.replace("left_behind", &format!("left_behind_{name}"))));
         let _ = self.postgres.rows(name, "create extension if not exists dblink");
     }

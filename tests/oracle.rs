@@ -269,11 +269,16 @@ fn is_said(name: &str, change: &str, classes: &BTreeSet<Class>, reading: &Readin
             )
         }),
         "channels" => has(&[Class::Notify, Class::SessionSetting]),
-        "identity" => has(&[Class::SessionIdentity]),
+        "identity" => has(&[Class::SessionIdentity]) || sets_whatever(reading),
         "temporary schema" => has(&[Class::DdlAdditive, Class::Maintenance]),
         // A session that cannot be asked any more: a transaction that failed.
         _ => false,
     }
+}
+
+/// Whether a text sets a setting that an expression names: any, the identity among them.
+fn sets_whatever(reading: &Reading) -> bool {
+    reading.effects.iter().any(|(effect, _)| effect.class == Class::SessionPinned && effect.object.is_none())
 }
 
 fn setting_is_said(name: &str, value: &str, has: &dyn Fn(&[Class]) -> bool) -> bool {

@@ -164,7 +164,12 @@ fn driver(audit: &Audit, user: &str, client: UnixStream, server: UnixStream) -> 
         client: "127.0.0.1:1".parse().unwrap(),
         application: String::new(),
     }));
-    let settings = Settings { ids: Arc::new(AuditIds(audit.clone())), pooled: false, transactions: false, limits: Limits::default() };
+    let settings = Settings {
+        ids: Arc::new(AuditIds(audit.clone())),
+        pooled: false,
+        transactions: false,
+        limits: Limits::default(),
+    };
     let stream = |socket: UnixStream| {
         socket.set_nonblocking(true).unwrap();
         Stream::Unix(tokio::net::UnixStream::from_std(socket).unwrap())
