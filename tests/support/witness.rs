@@ -36,7 +36,8 @@ const SETTINGS: [&str; 8] = [
     "max_locks_per_transaction=256",
 ];
 
-/// The columns are [`WORLD_FACTS`]. `$own` is the process id of the session that is watched.
+/// The columns are [`WORLD_FACTS`]. `$own` is the process id of the session that is watched. Sessions of earlier rows end with DISCARD
+/// ALL, and their processes whenever they come to it.
 const WORLD: &str = "\
 SELECT pg_snapshot_xmax(pg_current_snapshot()), pg_current_wal_insert_lsn(), pg_conf_load_time(),
   (SELECT string_agg(DISTINCT concat_ws(' ', locktype, database, relation, classid, objid, mode), ', ')
@@ -44,7 +45,7 @@ SELECT pg_snapshot_xmax(pg_current_snapshot()), pg_current_wal_insert_lsn(), pg_
   (SELECT string_agg(gid, ', ') FROM pg_prepared_xacts),
   (SELECT string_agg(slot_name, ', ') FROM pg_replication_slots),
   (SELECT string_agg(concat_ws(' ', pid, usename, state, query_start, query), ', ') FROM pg_stat_activity
-     WHERE backend_type = 'client backend' AND pid NOT IN (pg_backend_pid(), $own)),
+     WHERE backend_type = 'client backend' AND pid NOT IN (pg_backend_pid(), $own) AND query <> 'DISCARD ALL'),
   (SELECT string_agg(concat_ws(' ', datname, stats_reset), ', ' ORDER BY datid) FROM pg_stat_database)
     || (SELECT string_agg(concat_ws(' ', name, stats_reset), ', ' ORDER BY name) FROM pg_stat_slru)
     || concat_ws(' ', (SELECT stats_reset FROM pg_stat_archiver), (SELECT stats_reset FROM pg_stat_bgwriter),
