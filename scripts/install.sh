@@ -227,6 +227,7 @@ debian_clients() {
     missing=
     has ruby && ruby -e 'require "pg"' 2>/dev/null || missing="$missing ruby ruby-pg"
     has php && php -m | grep -q pdo_pgsql || missing="$missing php-cli php-pgsql"
+    [ -e /usr/share/adminer/adminer.php ] || missing="$missing adminer"
     has perl && perl -MDBD::Pg -e 1 2>/dev/null || missing="$missing libdbd-pg-perl"
     set -- /usr/lib/*/odbc/psqlodbcw.so
     [ -e "$1" ] || missing="$missing odbc-postgresql"

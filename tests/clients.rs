@@ -79,6 +79,7 @@ const CLIENTS: &[Client] = &[
     thorough("Ruby pg", "ruby ruby-pg/work.rb"),
     thorough("PHP PDO", "php php-pdo/work.php"),
     thorough("DBD::Pg", "perl perl-dbd/work.pl"),
+    thorough("Adminer", "node adminer/work.mjs"),
 ];
 
 /// The roles that clients have in production, named for their policies, and the endpoint of each before a pooler in
