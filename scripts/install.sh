@@ -262,6 +262,8 @@ clients_stage() {
     test_stage
     debian_clients
     python_packages python-more --only-binary=:all:
+    # Some of what pgAdmin needs comes as source only.
+    python_packages python-pgadmin --prefer-binary
     node_modules node-more
     node_modules prisma-migrate
     built_clients

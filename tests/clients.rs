@@ -79,6 +79,7 @@ const CLIENTS: &[Client] = &[
     thorough("Ruby pg", "ruby ruby-pg/work.rb"),
     thorough("PHP PDO", "php php-pdo/work.php"),
     thorough("DBD::Pg", "perl perl-dbd/work.pl"),
+    thorough("pgAdmin 4", "node pgadmin/work.mjs"),
     thorough("Adminer", "node adminer/work.mjs"),
 ];
 
