@@ -22,7 +22,7 @@ use support::proxy::{database, user};
 use support::{Mode, PASSWORD, PgBouncer, Pgwarden, Postgres, Version};
 
 /// How long one client may work.
-const DEADLINE: Duration = Duration::from_secs(240);
+const DEADLINE: Duration = Duration::from_secs(480);
 
 /// How many clients work at the same time.
 const WORKERS: usize = 3;
