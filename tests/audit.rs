@@ -543,7 +543,8 @@ fn every_kind_of_tampering_is_named() {
                     recompute(lines, at);
                 });
             },
-            |fault| matches!(fault.what, Wrong::Signature { .. }),
+            // If the checkpoint behind it is the newest one, the head that is kept beside the log tells first.
+            |fault| matches!(fault.what, Wrong::Signature { .. } | Wrong::Replaced),
             None,
         ),
         (

@@ -239,6 +239,9 @@ impl Scope {
             (Verdict::Deny(denial), _) => {
                 let mut words = self.policy.message(&denial, &self.role, &self.environment);
                 if let Some(asking) = self.asking(&denial) {
+                    if !words.hint.ends_with('.') {
+                        words.hint.push('.');
+                    }
                     words.hint.push_str(&asking);
                 }
                 let mut refusal = Refusal {
