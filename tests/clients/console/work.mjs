@@ -290,7 +290,9 @@ try {
   await leads(page, () => page.keyboard.press('Enter'));
   await page.getByText('revoked by').first().waitFor();
   await leads(page, () => page.getByRole('link', { name: 'Its records' }).click());
-  await page.waitForFunction(() => document.querySelectorAll('#records li').length === 3);
+  // The index may be a moment behind the log.
+  for (let round = 0; await page.locator('#records li').count() < 3 && round < 50; round += 1) await page.reload();
+  check(await page.locator('#records li').count() === 3, 'a grant asked for, approved and revoked has three records');
   await leads(page, () => page.locator('#records a.record').first().click());
   await leads(page, () => page.getByRole('link', { name: 'The grant', exact: true }).click());
   await heading(page, 'Grant for app');
