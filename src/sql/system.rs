@@ -73,6 +73,9 @@ const CATALOGS: &[&str] = &[
     "pg_user_mapping",
 ];
 
+/// Views of `pg_catalog` that a write goes through to what lies below them (`pg_relation_is_updatable` says so on 15 and 18), sorted.
+const VIEWS: &[&str] = &["pg_group", "pg_settings", "pg_stat_database_conflicts"];
+
 /// What an effect is beside what it says, where it writes to the system's own relations.
 pub(super) fn beside(effect: &Effect) -> Option<Effect> {
     let object = effect.object.as_ref().filter(|object| object.kind == ObjectKind::Relation)?;
@@ -108,9 +111,9 @@ fn is_write(class: Class) -> bool {
 /// Whether the name is one of `pg_catalog`, which the server looks through first, or of the tables behind others.
 fn is_system(object: &Object) -> bool {
     match object.schema.as_deref() {
-        Some("pg_catalog" | "pg_toast") => true,
+        Some("pg_catalog" | "pg_toast" | "information_schema") => true,
         Some(_) => false,
-        None => object.name == "pg_settings" || CATALOGS.binary_search(&object.name.as_str()).is_ok(),
+        None => [CATALOGS, VIEWS].iter().any(|names| names.binary_search(&object.name.as_str()).is_ok()),
     }
 }
 
@@ -119,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_catalogs_are_sorted() {
-        assert!(CATALOGS.is_sorted());
+    fn the_names_are_sorted() {
+        assert!(CATALOGS.is_sorted() && VIEWS.is_sorted());
     }
 }

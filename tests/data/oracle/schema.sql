@@ -36,7 +36,7 @@ CREATE PROCEDURE p() LANGUAGE plpgsql AS $$ BEGIN INSERT INTO archive VALUES (1)
 -- What rows about names with a schema of their own mean.
 CREATE SCHEMA app; CREATE SCHEMA "App";
 CREATE TABLE app.u (id int PRIMARY KEY, a int); INSERT INTO app.u SELECT i, i FROM generate_series(1, 5) i;
-CREATE TABLE app.parent (a int); CREATE TABLE app.pg_class (a int); CREATE TABLE app.pg_settings (name text, setting text);
+CREATE TABLE app.parent (a int); CREATE TABLE app.pg_class (a int); CREATE TABLE app.pg_settings (name text, setting text); CREATE TABLE app.pg_group (groname text);
 INSERT INTO app.pg_settings VALUES ('work_mem', '4MB');
 CREATE SEQUENCE app.s; CREATE SEQUENCE "App"."S"; CREATE DOMAIN app.d AS text;
 
