@@ -269,7 +269,7 @@ fn a_session_takes_any_messages_from_either_side() {
         let settings = Settings {
             ids: Arc::new(Ids::default()),
             pooled: dice.below(2) == 0,
-            transactions: false,
+            transaction_pooler: false,
             limits: Default::default(),
         };
         let mut session = Session::new(settings, scope.policy().read_only);
@@ -297,7 +297,7 @@ fn a_session_takes_any_bytes_from_the_server() {
     for seed in 0..streams() / 2 {
         let mut dice = Dice(seed);
         let settings =
-            Settings { ids: Arc::new(Ids::default()), pooled: false, transactions: false, limits: Default::default() };
+            Settings { ids: Arc::new(Ids::default()), pooled: false, transaction_pooler: false, limits: Default::default() };
         let mut session = Session::new(settings, true);
         give(&mut session, &scopes[0], &bytes_of("Q select 1; commit; select 2", Side::Client));
         let mut bytes =

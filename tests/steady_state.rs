@@ -167,7 +167,7 @@ fn driver(audit: &Audit, user: &str, client: UnixStream, server: UnixStream) -> 
     let settings = Settings {
         ids: Arc::new(AuditIds(audit.clone())),
         pooled: false,
-        transactions: false,
+        transaction_pooler: false,
         limits: Limits::default(),
     };
     let stream = |socket: UnixStream| {

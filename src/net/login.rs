@@ -608,7 +608,7 @@ impl<'a> Hello<'a> {
         let settings = Settings {
             ids: Arc::new(AuditIds(self.shared.audit.clone())),
             pooled: is_pooled(access),
-            transactions: access.endpoint_url.pgbouncer,
+            transaction_pooler: access.endpoint_url.pgbouncer,
             limits: Limits {
                 statements: limits.prepared_statements,
                 statement_bytes: limits.prepared_statement_bytes,

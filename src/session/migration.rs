@@ -71,7 +71,7 @@ impl Session {
     /// A lock that would be left behind on a server connection of the pooler's. Only where the operator says that there is such a
     /// pooler (`pgbouncer=true`): behind one in session mode, or none, the lock is harmless, and no client can ask which it is.
     pub(super) fn leaves_lock(&self, judgement: &Judgement) -> Option<Report> {
-        (judgement.leaves_lock && self.settings.transactions).then(|| {
+        (judgement.leaves_lock && self.settings.transaction_pooler).then(|| {
             Report::error("0A000", "pgwarden: a session-level advisory lock would be left behind on the pooled endpoint")
                 .detail("Each transaction may run on another server connection: the lock stays on one that others use, and this session cannot give it back.")
                 .hint("Migrations belong on the direct endpoint: give the role `endpoint = \"direct\"`. For one transaction there is pg_advisory_xact_lock.")

@@ -47,7 +47,7 @@ pub struct Settings {
     /// The endpoint may give each transaction another server connection.
     pub pooled: bool,
     /// The endpoint does: its URL says `pgbouncer=true`.
-    pub transactions: bool,
+    pub transaction_pooler: bool,
     /// Upper bounds.
     pub limits: Limits,
 }

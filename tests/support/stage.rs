@@ -79,12 +79,12 @@ impl Stage {
         let mut caps = Caps::default();
         let mut role = "app";
         let mut pooled = false;
-        let mut transactions = false;
+        let mut transaction_pooler = false;
         for word in words.split_whitespace() {
             match word.split_once('=') {
                 None if word == "pooled" => pooled = true,
                 None if word == "direct" => pooled = false,
-                None if word == "pgbouncer" => (pooled, transactions) = (true, true),
+                None if word == "pgbouncer" => (pooled, transaction_pooler) = (true, true),
                 None => role = word,
                 Some(("statements", count)) => limits.statements = count.parse().unwrap(),
                 Some(("statement_bytes", count)) => limits.statement_bytes = count.parse().unwrap(),
@@ -99,7 +99,7 @@ impl Stage {
             }
         }
         let scope = door.scope_of("production", role).unwrap_or_else(|| panic!("no role {role}"));
-        let settings = Settings { ids: Arc::new(Ids::default()), pooled, transactions, limits };
+        let settings = Settings { ids: Arc::new(Ids::default()), pooled, transaction_pooler, limits };
         let mut session = Session::new(settings, scope.policy().read_only);
         session.cap(caps);
         Stage { door, scope, session, waiting: VecDeque::new(), from_server: Vec::new(), fault: None, left: false }
