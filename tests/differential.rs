@@ -11,6 +11,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/dice.rs"]
+mod dice;
 #[path = "support/inside.rs"]
 mod inside;
 #[path = "support/raw.rs"]
@@ -25,6 +27,7 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use dice::Dice;
 use inside::Inside;
 use pgwarden::wire::backend::tag;
 use raw::{Message, Raw, described};
@@ -40,27 +43,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 fn from_environment(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|count| count.parse().ok()).unwrap_or(otherwise)
-}
-
-/// SplitMix64: a failing seed can be repeated.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.roll() % u64::try_from(bound).unwrap()).unwrap()
-    }
-
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from[self.below(from.len())]
-    }
 }
 
 // ----- the servers -----

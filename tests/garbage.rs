@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/dice.rs"]
+mod dice;
 #[path = "support/raw.rs"]
 mod raw;
 mod support;
@@ -19,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, BytesMut};
+use dice::Dice;
 use pgwarden::config;
 use pgwarden::decision::{Door, Scope};
 use pgwarden::session::{Need, RecordIds, Session, Settings, Taken};
@@ -33,31 +36,6 @@ const STREAMS: u64 = 100_000;
 
 fn streams() -> u64 {
     std::env::var("PGWARDEN_GARBAGE").ok().and_then(|count| count.parse().ok()).unwrap_or(STREAMS)
-}
-
-/// A small random number generator (SplitMix64), so that a failing seed can be repeated.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.roll() % u64::try_from(bound).unwrap()).unwrap()
-    }
-
-    fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
-        from[self.below(from.len())]
-    }
-
-    fn bytes(&mut self, most: usize) -> Vec<u8> {
-        (0..self.below(most + 1)).map(|_| self.roll().to_le_bytes()[0]).collect()
-    }
 }
 
 const CLIENT: &[&str] = &[
@@ -296,8 +274,12 @@ fn a_session_takes_any_bytes_from_the_server() {
     let scopes = scopes();
     for seed in 0..streams() / 2 {
         let mut dice = Dice(seed);
-        let settings =
-            Settings { ids: Arc::new(Ids::default()), pooled: false, transaction_pooler: false, limits: Default::default() };
+        let settings = Settings {
+            ids: Arc::new(Ids::default()),
+            pooled: false,
+            transaction_pooler: false,
+            limits: Default::default(),
+        };
         let mut session = Session::new(settings, true);
         give(&mut session, &scopes[0], &bytes_of("Q select 1; commit; select 2", Side::Client));
         let mut bytes =

@@ -8,6 +8,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/dice.rs"]
+mod dice;
 #[path = "support/model.rs"]
 mod model;
 #[path = "support/stage.rs"]
@@ -15,6 +17,7 @@ mod stage;
 #[path = "support/talk.rs"]
 mod talk;
 
+use dice::Dice;
 use model::Model;
 use stage::Stage;
 use talk::{Side, bytes_of, said};
@@ -23,27 +26,6 @@ const CONVERSATIONS: u64 = 1_500;
 
 fn conversations() -> u64 {
     std::env::var("PGWARDEN_GARBAGE").ok().and_then(|count| count.parse().ok()).unwrap_or(CONVERSATIONS)
-}
-
-/// SplitMix64: a failing seed can be repeated.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.roll() % u64::try_from(bound).unwrap()).unwrap()
-    }
-
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from[self.below(from.len())]
-    }
 }
 
 /// What every client says.
