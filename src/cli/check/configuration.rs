@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::Format;
+use super::diagnostic::count;
 use super::formats::{github_data, github_property, sarif_log};
 use crate::cli::{ConfigFile, EXIT_USAGE};
 use crate::config::{Config, ConfigError, ConfigErrors};
@@ -44,11 +45,11 @@ fn report(
 
 fn summary(config: &Config) -> String {
     format!(
-        "in order: {} databases, {} environments, {} policies, {} users",
-        config.databases.len(),
-        config.environments.len(),
+        "in order: {}, {}, {} policies, {}",
+        count(config.databases.len(), "database"),
+        count(config.environments.len(), "environment"),
         config.policies.len(),
-        config.users.len()
+        count(config.users.len(), "user")
     )
 }
 

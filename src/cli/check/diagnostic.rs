@@ -85,6 +85,7 @@ fn summary(report: &Report, colour: bool) -> String {
     format!("{}: {judged}\n", excerpt::ink(colour, ink, &verdict))
 }
 
-fn count(number: usize, what: &str) -> String {
+/// A number and its noun: `1 refusal`, `2 refusals`.
+pub(super) fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
