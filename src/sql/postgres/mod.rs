@@ -4,9 +4,11 @@
 //! server would look up: folded, unescaped, truncated.
 
 mod alter_table;
+mod branches;
 mod constant;
 mod ddl;
 mod expression;
+mod looks;
 mod made;
 mod names;
 mod plpgsql;
@@ -15,7 +17,9 @@ mod query;
 mod routine;
 mod same;
 mod session;
+mod subquery;
 mod tally;
+mod target;
 mod tokens;
 mod truth;
 mod walker;

@@ -4,7 +4,8 @@ use pg_query::protobuf as pb;
 use pg_query::{Node, NodeEnum};
 
 use super::names;
-use super::truth::{self, Target};
+use super::target::Target;
+use super::truth;
 use super::walker::Walker;
 use crate::sql::effect::{Class, Effect, ObjectKind};
 

@@ -5,7 +5,7 @@ use pg_query::{Node, NodeEnum};
 
 use super::constant::{Value, value};
 use super::names;
-use super::truth::Target;
+use super::target::Target;
 
 /// The expression without casts, collations and arithmetic that changes nothing (`+ 0`, `* 1`, `|| ''`).
 pub(super) fn strip(node: &Node) -> &Node {
