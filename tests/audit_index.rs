@@ -74,9 +74,14 @@ fn statement(dice: &mut Dice) -> Statement {
         readers: dice.one(Readers::ALL),
         text: StatementJson::whole(text.as_bytes(), Some(&format!("{:016x}", dice.below(60)))),
         protocol: dice.one(Protocol::ALL),
-        name: None,
-        parameters: None,
-        transaction: Some(1 + dice.below(5)),
+        name: (dice.below(9) == 0).then(|| "s1".into()),
+        parameters: (dice.below(5) == 0).then(|| {
+            let value = format!("\"bound\"],{number}");
+            let shown =
+                [ParameterShown::Text(&value, None), ParameterShown::Null, ParameterShown::Text("ä\\", Some(70_000))];
+            ParametersJson::new(dice.below(2) as usize * 97 + 3, shown)
+        }),
+        transaction: (dice.below(30) > 0).then(|| 1 + dice.below(5)),
         grant: (dice.below(20) == 0).then(|| "G-7".into()),
         sqlstate: (verdict == Verdict::Deny).then_some(SqlState(*b"42501")),
     }
@@ -243,6 +248,7 @@ const FILTERS: &[&str] = &[
     "sighup",
     "\"policy `x`\"",
     "seen",
+    "bound",
     "nowhere-at-all",
     "\u{1b}[31m",
     "seq<100",

@@ -91,10 +91,11 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The digits of the hash that a line without its newline states, unread.
-pub fn hash_digits(line: &[u8]) -> Option<&str> {
-    let seal = line.get(line.len().checked_sub(SEAL_BYTES)?..)?;
-    std::str::from_utf8(seal.strip_prefix(HASH_NAME)?.get(..64)?).ok()
+/// The bytes that the hash of a line without its newline covers, and the digits of the hash that it states, unread.
+pub fn unsealed(line: &[u8]) -> Option<(&[u8], &str)> {
+    let (covered, seal) = line.split_at_checked(line.len().checked_sub(SEAL_BYTES)?)?;
+    let digits = seal.strip_prefix(HASH_NAME)?.get(..64)?;
+    Some((covered, std::str::from_utf8(digits).ok()?))
 }
 
 fn sequence(covered: &[u8]) -> Option<u64> {
@@ -148,7 +149,8 @@ mod tests {
         assert_eq!(link(&Chain::START.hash, line.covered), chain.hash);
         assert_eq!(mark(&key, &line.hash), line.mac);
         assert!(serde_json::from_slice::<serde_json::Value>(&out).is_ok());
-        assert_eq!(hash_digits(out.strip_suffix(b"\n").unwrap()), Some(hex(&chain.hash).as_str()));
+        let digits = hex(&chain.hash);
+        assert_eq!(unsealed(out.strip_suffix(b"\n").unwrap()), Some((line.covered, digits.as_str())));
         for cut in 0..out.len() - 1 {
             assert_eq!(Line::parse(out.get(..cut).unwrap()), None);
         }

@@ -25,6 +25,14 @@ impl AuditId {
         }
         out
     }
+
+    /// Reads the eleven characters, forgiving the letters that people mistake.
+    pub fn read(text: &[u8]) -> Option<AuditId> {
+        if text.len() != DIGITS as usize {
+            return None;
+        }
+        text.iter().try_fold(0, |value, byte| Some(value << 5 | digit(*byte)?)).map(AuditId)
+    }
 }
 
 impl fmt::Display for AuditId {
@@ -42,21 +50,38 @@ impl FromStr for AuditId {
     type Err = NotAnId;
 
     fn from_str(text: &str) -> Result<AuditId, NotAnId> {
-        if text.len() != DIGITS as usize {
-            return Err(NotAnId);
-        }
-        text.bytes().try_fold(0, |value, byte| Ok(value << 5 | digit(byte)?)).map(AuditId)
+        AuditId::read(text.as_bytes()).ok_or(NotAnId)
     }
 }
 
-/// The value of a digit, forgiving the letters that people mistake.
-fn digit(byte: u8) -> Result<u64, NotAnId> {
-    let upper = match byte.to_ascii_uppercase() {
-        b'I' | b'L' => b'1',
-        b'O' => b'0',
-        other => other,
-    };
-    ALPHABET.iter().position(|&known| known == upper).map(|at| at as u64).ok_or(NotAnId)
+/// No digit.
+const NONE: u8 = 0xff;
+/// The value of each byte as a digit, forgiving the letters that people mistake.
+const VALUES: [u8; 256] = values();
+
+#[allow(clippy::indexing_slicing, reason = "evaluated at compile time")]
+const fn values() -> [u8; 256] {
+    let mut table = [NONE; 256];
+    let mut value = 0;
+    while value < 32 {
+        let upper = ALPHABET[value];
+        table[upper as usize] = value as u8;
+        table[upper.to_ascii_lowercase() as usize] = value as u8;
+        value += 1;
+    }
+    let mistaken = [(b'I', 1), (b'L', 1), (b'O', 0)];
+    let mut at = 0;
+    while at < mistaken.len() {
+        let (upper, value) = mistaken[at];
+        table[upper as usize] = value;
+        table[upper.to_ascii_lowercase() as usize] = value;
+        at += 1;
+    }
+    table
+}
+
+fn digit(byte: u8) -> Option<u64> {
+    VALUES.get(usize::from(byte)).copied().filter(|value| *value != NONE).map(u64::from)
 }
 
 /// Gives out ids that never repeat, also when the clock stands still or goes back.

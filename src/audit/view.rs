@@ -211,12 +211,7 @@ impl<'a> RecordView<'a> {
     pub fn words(&self, out: &mut String) {
         out.clear();
         if self.event == "statement" {
-            out.push_str(&self.text);
-            for word in self.parameters.iter().map(ParameterView::words).filter(|word| !word.is_empty()) {
-                out.push('\n');
-                out.push_str(word);
-            }
-            return;
+            return words_of_statement(&self.text, &self.parameters, out);
         }
         let single = [
             &self.user,
@@ -252,6 +247,15 @@ impl<'a> RecordView<'a> {
             }
             out.push_str(word);
         }
+    }
+}
+
+/// Appends what free text is looked for in of a statement: its text and its bind parameters, one to a line.
+pub fn words_of_statement(text: &str, parameters: &[ParameterView<'_>], out: &mut String) {
+    out.push_str(text);
+    for word in parameters.iter().map(ParameterView::words).filter(|word| !word.is_empty()) {
+        out.push('\n');
+        out.push_str(word);
     }
 }
 

@@ -4,13 +4,26 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::column::{BLOCK_TEXT_BYTES, Columns, NumberColumn, TextColumn, Texts, shown, stored};
+use super::form::{Cut, Own, parameters_of, text_of};
 use crate::audit::AuditId;
 use crate::audit::query::time_of;
-use crate::audit::view::{EffectView, RecordView};
+use crate::audit::view::{EffectView, RecordView, words_of_statement};
 
 /// Between the parts of an effect, and between effects, in the `Effects` column.
 const PART: char = '\u{1f}';
 const EFFECT: char = '\u{1e}';
+/// Forms that are known at once take at most so many bytes.
+const FORM_BYTES: usize = 8 << 20;
+
+/// What lines of one form have in common, as numbers into the block's dictionaries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Form {
+    codes: [u16; TextColumn::ALL.len()],
+    /// As it stands in the column.
+    generation: u64,
+    /// Whether it is a statement that was forwarded.
+    forwarded: bool,
+}
 
 /// What an outcome says of its statement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,10 +43,9 @@ pub(super) struct Late {
 }
 
 impl Late {
-    pub(super) fn of(block: i64, row: usize, record: &RecordView<'_>) -> Late {
+    /// What an outcome's record says; of which statement is to be filled in.
+    pub(super) fn of(record: &RecordView<'_>) -> Late {
         Late {
-            block,
-            row,
             outcome: record.seq,
             error: record.sqlstate.to_string(),
             tag: record.tag.to_string(),
@@ -41,6 +53,7 @@ impl Late {
             rows: record.rows,
             bytes: record.bytes,
             duration: record.duration_us,
+            ..Late::default()
         }
     }
 
@@ -60,6 +73,21 @@ impl Late {
     }
 }
 
+/// A record's numbers.
+#[derive(Default)]
+struct Numbers {
+    seq: u64,
+    time: Option<u64>,
+    offset: u64,
+    id: Option<u64>,
+    of: Option<u64>,
+    transaction: Option<u64>,
+    generation: Option<u64>,
+    rows: Option<u64>,
+    bytes: Option<u64>,
+    duration: Option<u64>,
+}
+
 /// The block that records are being added to.
 #[derive(Debug, Default)]
 pub(super) struct Builder {
@@ -71,6 +99,10 @@ pub(super) struct Builder {
     text_bytes: usize,
     pub(super) rows: usize,
     scratch: String,
+    /// What lines share → the form that they have.
+    forms: HashMap<Box<[u8]>, Form, foldhash::fast::RandomState>,
+    form_bytes: usize,
+    key: Vec<u8>,
 }
 
 impl Builder {
@@ -95,8 +127,94 @@ impl Builder {
             self.waiting.extend(id.map(|id| (id, self.rows)));
         }
         self.push_texts(record);
-        self.push_numbers(record, id, offset);
+        self.push_numbers(&Numbers {
+            seq: record.seq,
+            time: time_of(record).map(|time| time.0),
+            offset,
+            id,
+            of: record.of.parse::<AuditId>().ok().map(|id| id.0),
+            transaction: record.transaction,
+            generation: record.generation,
+            rows: record.rows,
+            bytes: record.bytes,
+            duration: record.duration_us,
+        });
         self.rows += 1;
+    }
+
+    /// The form of a line, if one like it was taken into this block before.
+    pub(super) fn form_of(&mut self, cut: &Cut<'_>) -> Option<Form> {
+        cut.form(&mut self.key);
+        self.forms.get(self.key.as_slice()).copied()
+    }
+
+    /// What an outcome of a known form says; of which statement is to be filled in.
+    pub(super) fn outcome(&self, seq: u64, numbers: [u64; 3], form: &Form) -> Late {
+        let text = |column: TextColumn| {
+            let code = form.codes.get(column as usize).copied().unwrap_or_default();
+            let texts = self.columns.texts.get(column as usize);
+            texts
+                .and_then(|texts| texts.dictionary.get(usize::from(code)))
+                .map_or_else(String::new, ToString::to_string)
+        };
+        let [rows, bytes, duration] = numbers.map(Some);
+        let (error, tag, state) = (text(TextColumn::Error), text(TextColumn::Tag), text(TextColumn::State));
+        Late { outcome: seq, error, tag, state, rows, bytes, duration, ..Late::default() }
+    }
+
+    /// Knows the form of the record that was added last.
+    pub(super) fn learn(&mut self, cut: &Cut<'_>) {
+        let row = self.rows.saturating_sub(1);
+        let mut codes = [0; TextColumn::ALL.len()];
+        for (slot, texts) in codes.iter_mut().zip(&self.columns.texts) {
+            let Some(code) = texts.codes.get(row) else { return };
+            *slot = *code;
+        }
+        let Some(generation) = self.columns.number(NumberColumn::Generation).get(row).copied() else { return };
+        let forwarded = self.waiting.get(&cut.id.0) == Some(&row);
+        cut.form(&mut self.key);
+        self.form_bytes += self.key.len();
+        if self.form_bytes > FORM_BYTES {
+            self.forms.clear();
+            self.form_bytes = self.key.len();
+        }
+        self.forms.insert(self.key.as_slice().into(), Form { codes, generation, forwarded });
+    }
+
+    /// Adds a line of a known form that begins at `offset`. `None`, and nothing is added, if its own part cannot be read.
+    pub(super) fn push_known(&mut self, cut: &Cut<'_>, form: &Form, offset: u64) -> Option<()> {
+        let mut codes = form.codes;
+        let mut own = Numbers { offset, ..Numbers::default() };
+        match &cut.own {
+            Own::Statement { text, parameters, transaction } => {
+                let text = text.map_or(Some("".into()), text_of)?;
+                let parameters = parameters.map_or(Some(Vec::new()), parameters_of)?;
+                own.transaction = Some(*transaction);
+                let mut words = std::mem::take(&mut self.scratch);
+                words.clear();
+                words_of_statement(&text, &parameters, &mut words);
+                if let Some(slot) = codes.get_mut(TextColumn::Words as usize) {
+                    *slot = self.code(TextColumn::Words, &words);
+                }
+                self.scratch = words;
+                self.scratch.shrink_to(1 << 20);
+            }
+            Own::Outcome { of, rows, bytes, duration } => {
+                own.of = Some(of.0);
+                (own.rows, own.bytes, own.duration) = (Some(*rows), Some(*bytes), Some(*duration));
+            }
+        }
+        (own.seq, own.time, own.id, own.generation) =
+            (cut.seq, Some(cut.time.0), Some(cut.id.0), shown(form.generation));
+        for (texts, code) in self.columns.texts.iter_mut().zip(codes) {
+            Arc::make_mut(texts).codes.push(code);
+        }
+        self.push_numbers(&own);
+        if form.forwarded {
+            self.waiting.insert(cut.id.0, self.rows);
+        }
+        self.rows += 1;
+        Some(())
     }
 
     fn push_texts(&mut self, record: &RecordView<'_>) {
@@ -138,39 +256,43 @@ impl Builder {
     }
 
     fn push_text(&mut self, column: TextColumn, value: &str) {
+        let code = self.code(column, value);
+        if let Some(texts) = self.columns.texts.get_mut(column as usize) {
+            Arc::make_mut(texts).codes.push(code);
+        }
+    }
+
+    /// A value's place in a column's dictionary, into which it is put if it is not there.
+    fn code(&mut self, column: TextColumn, value: &str) -> u16 {
         let (Some(texts), Some(known)) =
             (self.columns.texts.get_mut(column as usize), self.known.get_mut(column as usize))
         else {
-            return;
+            return 0;
         };
+        if let Some(code) = known.get(value) {
+            return *code;
+        }
         let texts = Arc::make_mut(texts);
-        let code = match known.get(value) {
-            Some(code) => *code,
-            None => {
-                let code = u16::try_from(texts.dictionary.len()).unwrap_or(u16::MAX);
-                texts.dictionary.push(value.into());
-                known.insert(value.into(), code);
-                self.text_bytes += value.len();
-                code
-            }
-        };
-        texts.codes.push(code);
+        let code = u16::try_from(texts.dictionary.len()).unwrap_or(u16::MAX);
+        texts.dictionary.push(value.into());
+        known.insert(value.into(), code);
+        self.text_bytes += value.len();
+        code
     }
 
-    fn push_numbers(&mut self, record: &RecordView<'_>, id: Option<u64>, offset: u64) {
-        let of = record.of.parse::<AuditId>().ok().map(|id| id.0);
+    fn push_numbers(&mut self, of: &Numbers) {
         let values: [(NumberColumn, Option<u64>); 11] = [
-            (NumberColumn::Seq, Some(record.seq)),
-            (NumberColumn::Time, time_of(record).map(|time| time.0)),
-            (NumberColumn::Offset, Some(offset)),
-            (NumberColumn::Id, id),
-            (NumberColumn::Of, of),
+            (NumberColumn::Seq, Some(of.seq)),
+            (NumberColumn::Time, of.time),
+            (NumberColumn::Offset, Some(of.offset)),
+            (NumberColumn::Id, of.id),
+            (NumberColumn::Of, of.of),
             (NumberColumn::Outcome, None),
-            (NumberColumn::Transaction, record.transaction),
-            (NumberColumn::Generation, record.generation),
-            (NumberColumn::Rows, record.rows),
-            (NumberColumn::Bytes, record.bytes),
-            (NumberColumn::Duration, record.duration_us),
+            (NumberColumn::Transaction, of.transaction),
+            (NumberColumn::Generation, of.generation),
+            (NumberColumn::Rows, of.rows),
+            (NumberColumn::Bytes, of.bytes),
+            (NumberColumn::Duration, of.duration),
         ];
         for (column, value) in values {
             if let Some(numbers) = self.columns.numbers.get_mut(column as usize) {
@@ -180,11 +302,14 @@ impl Builder {
     }
 
     /// Takes an outcome's word of a statement of this block. `false` if the statement is not here, or has its outcome.
-    pub(super) fn settle(&mut self, statement: u64, record: &RecordView<'_>) -> bool {
+    pub(super) fn settle(&mut self, statement: u64, late: &Late) -> bool {
         let Some(row) = self.waiting.remove(&statement) else { return false };
-        let late = Late::of(0, row, record);
         for (column, value) in late.texts() {
-            self.put_text(column, row, value);
+            let code = self.code(column, value);
+            let texts = self.columns.texts.get_mut(column as usize).map(Arc::make_mut);
+            if let Some(slot) = texts.and_then(|texts| texts.codes.get_mut(row)) {
+                *slot = code;
+            }
         }
         for (column, value) in late.numbers() {
             let numbers = self.columns.numbers.get_mut(column as usize).map(Arc::make_mut);
@@ -193,14 +318,6 @@ impl Builder {
             }
         }
         true
-    }
-
-    fn put_text(&mut self, column: TextColumn, row: usize, value: &str) {
-        self.push_text(column, value);
-        let Some(texts) = self.columns.texts.get_mut(column as usize).map(Arc::make_mut) else { return };
-        if let (Some(code), Some(slot)) = (texts.codes.pop(), texts.codes.get_mut(row)) {
-            *slot = code;
-        }
     }
 }
 

@@ -6,12 +6,14 @@ use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
-use super::build::{Builder, Late};
+use super::build::{Builder, Form, Late};
 use super::column::{NumberColumn, TextColumn, shown};
+use super::form::{Cut, Own};
 use super::store::Store;
 use super::{IndexError, Meta, State, write};
 use crate::audit::AuditId;
-use crate::audit::chain::{self, Line, hex};
+use crate::audit::chain::{self, hex};
+use crate::audit::query::time_of;
 use crate::audit::segment::{self, Segment};
 use crate::audit::view::RecordView;
 
@@ -42,8 +44,10 @@ pub(super) struct Feed {
     block_rows: usize,
     position: Position,
     reader: Option<Box<dyn BufRead + Send>>,
-    /// The line that is not finished yet.
-    partial: Vec<u8>,
+    /// Lines that are being taken, and behind them the one that is not finished yet.
+    lines: Vec<u8>,
+    /// Where each whole line ends.
+    ends: Vec<usize>,
     /// Audit id → block and row of forwarded statements of earlier blocks.
     waiting: HashMap<u64, (i64, usize), foldhash::fast::RandomState>,
     /// Reviews in the block that is being built.
@@ -74,7 +78,8 @@ impl Feed {
             block_rows,
             position,
             reader: None,
-            partial: Vec::new(),
+            lines: Vec::new(),
+            ends: Vec::new(),
             waiting: HashMap::default(),
             reviews: Vec::new(),
             last_hash: String::new(),
@@ -91,16 +96,17 @@ impl Feed {
         if self.reader.is_none() && !self.open(&segments)? {
             return Ok(Turn::AtEnd);
         }
-        let lines = self.read()?;
-        if !lines.is_empty() {
-            self.take(state, &lines)?;
+        self.read()?;
+        if !self.ends.is_empty() {
+            self.take(state)?;
             return Ok(Turn::More);
         }
         let next = segments.iter().find(|segment| segment.first > self.position.segment);
         if let Some(next) = next {
             self.seal(state)?;
             self.position = Position { segment: next.first, offset: 0, line: 1 };
-            (self.reader, self.partial) = (None, Vec::new());
+            self.reader = None;
+            self.lines.clear();
             self.forget(state)?;
             return Ok(Turn::More);
         }
@@ -127,33 +133,35 @@ impl Feed {
         Ok(true)
     }
 
-    /// The next whole lines, each with its end.
-    fn read(&mut self) -> Result<Vec<Vec<u8>>, IndexError> {
-        let Some(reader) = &mut self.reader else { return Ok(Vec::new()) };
-        let (mut lines, mut bytes) = (Vec::new(), 0);
-        while lines.len() < BATCH_LINES && bytes < BATCH_BYTES {
-            reader.read_until(b'\n', &mut self.partial)?;
-            if !self.partial.ends_with(b"\n") {
+    /// Reads the next whole lines.
+    fn read(&mut self) -> Result<(), IndexError> {
+        let Some(reader) = &mut self.reader else { return Ok(()) };
+        while self.ends.len() < BATCH_LINES && self.ends.last().is_none_or(|end| *end < BATCH_BYTES) {
+            let read = reader.read_until(b'\n', &mut self.lines)?;
+            if read == 0 || !self.lines.ends_with(b"\n") {
                 break;
             }
-            bytes += self.partial.len();
-            lines.push(std::mem::take(&mut self.partial));
+            self.ends.push(self.lines.len());
         }
-        Ok(lines)
+        Ok(())
     }
 
-    fn take(&mut self, state: &RwLock<State>, lines: &[Vec<u8>]) -> Result<(), IndexError> {
-        let mut rest = lines;
+    /// Takes the lines that were read, and leaves the one that is not finished.
+    fn take(&mut self, state: &RwLock<State>) -> Result<(), IndexError> {
+        let (mut lines, ends) = (std::mem::take(&mut self.lines), std::mem::take(&mut self.ends));
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let whole = starts.zip(&ends).map(|(start, end)| Line::of(lines.get(start..*end).unwrap_or_default()));
+        let whole: Vec<Line<'_>> = whole.collect();
+        let mut rest = whole.as_slice();
         while !rest.is_empty() {
-            let records: Vec<Option<RecordView<'_>>> = rest.iter().map(|line| RecordView::parse(line)).collect();
             let mut taken = 0;
             let full = {
                 let mut state = write(state);
-                for (line, record) in rest.iter().zip(&records) {
+                for line in rest {
                     if state.tail.is_full(self.block_rows) {
                         break;
                     }
-                    self.take_line(&mut state, line, record.as_ref());
+                    self.take_line(&mut state, line);
                     taken += 1;
                 }
                 state.tail.is_full(self.block_rows)
@@ -163,30 +171,19 @@ impl Feed {
             }
             rest = rest.get(taken..).unwrap_or_default();
         }
+        drop(whole);
+        lines.drain(..ends.last().copied().unwrap_or_default());
+        lines.shrink_to(BATCH_BYTES);
+        (self.lines, self.ends) = (lines, ends);
+        self.ends.clear();
         Ok(())
     }
 
-    fn take_line(&mut self, state: &mut State, line: &[u8], record: Option<&RecordView<'_>>) {
+    fn take_line(&mut self, state: &mut State, line: &Line<'_>) {
         let offset = self.position.offset;
-        self.position.offset += line.len() as u64;
+        self.position.offset += line.bytes.len() as u64;
         self.position.line += 1;
-        let empty = RecordView::default();
-        // What is no record keeps its place, so that lines are counted right, and has no event, so that nothing finds it.
-        let record = record.unwrap_or(&empty);
-        if record.event == "outcome"
-            && let Ok(AuditId(statement)) = record.of.parse()
-            && !state.tail.settle(statement, record)
-        {
-            let place = self.waiting.remove(&statement).or_else(|| self.look_up(state, statement));
-            if let Some((block, row)) = place {
-                Arc::make_mut(&mut state.late).push(Late::of(block, row, record));
-            }
-        }
-        if record.event == "review" {
-            state.follow_review(record);
-            self.reviews.push((record.seq, String::from_utf8_lossy(line).trim_end().to_owned()));
-        }
-        if let Some(digits) = chain::hash_digits(line.strip_suffix(b"\n").unwrap_or(line)) {
+        if let Some((_, digits)) = chain::unsealed(line.bytes.strip_suffix(b"\n").unwrap_or(line.bytes)) {
             self.last_hash.clear();
             self.last_hash.push_str(digits);
         }
@@ -198,9 +195,55 @@ impl Feed {
                 ..Meta::default()
             };
         }
-        state.tail.push(record, offset);
-        state.tail_meta.reach(record, self.position.offset);
+        let form = line.cut.as_ref().and_then(|cut| Some((cut, state.tail.form_of(cut)?)));
+        if form.is_none_or(|(cut, form)| self.take_known(state, cut, &form, offset).is_none()) {
+            self.take_read(state, line, offset);
+        }
+    }
+
+    /// Takes a line of a known form. `None`, and nothing is taken, if it is to be read.
+    fn take_known(&mut self, state: &mut State, cut: &Cut<'_>, form: &Form, offset: u64) -> Option<()> {
+        state.tail.push_known(cut, form, offset)?;
+        if let Own::Outcome { of, rows, bytes, duration } = cut.own {
+            let late = state.tail.outcome(cut.seq, [rows, bytes, duration], form);
+            self.settle(state, of.0, late);
+        }
+        state.tail_meta.reach(Some(cut.seq), Some(cut.time.0), Some(cut.id.0), self.position.offset);
+        state.through = state.through.max(cut.seq);
+        Some(())
+    }
+
+    fn take_read(&mut self, state: &mut State, line: &Line<'_>, offset: u64) {
+        // What is no record keeps its place, so that lines are counted right, and has no event, so that nothing finds it.
+        let record = RecordView::parse(line.bytes).unwrap_or_default();
+        if record.event == "outcome"
+            && let Ok(AuditId(statement)) = record.of.parse()
+        {
+            self.settle(state, statement, Late::of(&record));
+        }
+        if record.event == "review" {
+            state.follow_review(&record);
+            self.reviews.push((record.seq, String::from_utf8_lossy(line.bytes).trim_end().to_owned()));
+        }
+        state.tail.push(&record, offset);
+        if let Some(cut) = line.cut.as_ref().filter(|cut| cut.seq == record.seq) {
+            state.tail.learn(cut);
+        }
+        let time = time_of(&record).map(|time| time.0);
+        let id = record.id.parse::<AuditId>().ok().map(|id| id.0);
+        state.tail_meta.reach(Some(record.seq).filter(|seq| *seq > 0), time, id, self.position.offset);
         state.through = state.through.max(record.seq);
+    }
+
+    /// Gives a statement its outcome, wherever it is.
+    fn settle(&mut self, state: &mut State, statement: u64, late: Late) {
+        if state.tail.settle(statement, &late) {
+            return;
+        }
+        let place = self.waiting.remove(&statement).or_else(|| self.look_up(state, statement));
+        if let Some((block, row)) = place {
+            Arc::make_mut(&mut state.late).push(Late { block, row, ..late });
+        }
     }
 
     /// Knows the statements of a stored block that have no outcome, for whoever does not write.
@@ -282,6 +325,18 @@ impl Feed {
     }
 }
 
+/// A whole line.
+struct Line<'a> {
+    bytes: &'a [u8],
+    cut: Option<Cut<'a>>,
+}
+
+impl<'a> Line<'a> {
+    fn of(bytes: &'a [u8]) -> Line<'a> {
+        Line { bytes, cut: Cut::of(bytes.strip_suffix(b"\n").unwrap_or(bytes)) }
+    }
+}
+
 /// Opens a segment and goes to a place in it.
 fn open_at(segment: &Segment, offset: u64) -> Result<Box<dyn BufRead + Send>, IndexError> {
     if !segment.compressed {
@@ -308,7 +363,7 @@ pub(super) fn is_in_place(directory: &Path, store: &Store, last: &Meta) -> Resul
     let offset = store.numbers(last, NumberColumn::Offset)?.get(row).copied().and_then(shown);
     let Some(offset) = offset else { return Ok(false) };
     match crate::audit::frames::Lines::default().line(directory, last.segment, offset) {
-        Ok(line) => Ok(Line::parse(line.as_bytes()).is_some_and(|line| hex(&line.hash) == last.last_hash)),
+        Ok(line) => Ok(chain::Line::parse(line.as_bytes()).is_some_and(|line| hex(&line.hash) == last.last_hash)),
         // Removed by retention: the next segment says whether the chain goes on, and so does `verify`.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Ok(segment::list(directory)?.first().is_some_and(|first| first.first > last.segment))

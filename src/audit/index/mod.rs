@@ -3,7 +3,7 @@
 //! Records are kept in blocks of up to 32,768, column by column ([`column`]), in a SQLite file beside the audit directory
 //! ([`store`]); the texts of a block are in SQLite's full-text search, by groups of three letters. A block belongs to one segment and
 //! does not change. The newest records are in a block in memory ([`build`]) and are not stored until it is full: after a stop or a
-//! crash they are read again. [`follow`] reads the segments in a thread of low priority; what is stored says where to go on, and
+//! crash they are read again. Of lines that are like an earlier one, only what differs is read ([`form`]). [`follow`] reads the segments in a thread of low priority; what is stored says where to go on, and
 //! a file that is damaged, or not of this log, is made anew. [`select`] puts a filter to a block, [`answer`] a question to all of
 //! them. The lines themselves stay in the segments.
 //!
@@ -14,6 +14,7 @@ mod answer;
 mod build;
 mod column;
 mod follow;
+mod form;
 mod select;
 mod store;
 
@@ -29,7 +30,7 @@ use std::time::{Duration, Instant};
 use super::AuditId;
 use super::filter::{Field, Filter};
 use super::query::{
-    Bucket, Counted, Facet, Found, Neighbourhood, NewFingerprint, Page, PageRequest, Rank, ReviewState, time_of,
+    Bucket, Counted, Facet, Found, Neighbourhood, NewFingerprint, Page, PageRequest, Rank, ReviewState,
 };
 use super::search::Entry;
 use super::time::Timestamp;
@@ -128,16 +129,16 @@ struct Meta {
 }
 
 impl Meta {
-    /// Takes one more record in.
-    fn reach(&mut self, record: &RecordView<'_>, next_offset: u64) {
+    /// Takes one more record in: its sequence number, moment and id.
+    fn reach(&mut self, seq: Option<u64>, time: Option<u64>, id: Option<u64>, next_offset: u64) {
         let widen = |(first, last): (&mut u64, &mut u64), value: Option<u64>| {
             let Some(value) = value else { return };
             *first = if *last == 0 { value } else { value.min(*first) };
             *last = value.max(*last);
         };
-        widen((&mut self.first_seq, &mut self.last_seq), Some(record.seq).filter(|seq| *seq > 0));
-        widen((&mut self.first_time, &mut self.last_time), time_of(record).map(|time| time.0));
-        widen((&mut self.first_id, &mut self.last_id), record.id.parse::<AuditId>().ok().map(|id| id.0));
+        widen((&mut self.first_seq, &mut self.last_seq), seq);
+        widen((&mut self.first_time, &mut self.last_time), time);
+        widen((&mut self.first_id, &mut self.last_id), id);
         self.next_offset = next_offset;
         self.rows += 1;
     }
