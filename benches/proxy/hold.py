@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Keeps pgwarden (application policy, direct endpoint) under load, for whoever profiles it: `hold.py [--read-only] SECONDS MODE CLIENTS`.
+"""Keeps pgwarden (application policy, direct endpoint) under load, for whoever profiles it: `hold.py [--read-only | --counted] [--tls] SECONDS MODE CLIENTS`.
 
 Prints the process id first, and transactions and processor time at the end. PGWARDEN_BENCH_WRAP is put in front of the
 command: `valgrind --tool=callgrind --callgrind-out-file=…`, `strace -c -f`.
@@ -22,7 +22,8 @@ def main():
     stack = servers.Stack(servers.ROOT / f"target/bench/hold-{os.getpid()}")
     try:
         wrap = shlex.split(os.environ.get("PGWARDEN_BENCH_WRAP", ""))
-        server = stack.pgwarden(read_only="--read-only" in sys.argv, tls="--tls" in sys.argv, wrap=wrap)
+        server = stack.pgwarden(read_only="--read-only" in sys.argv, tls="--tls" in sys.argv,
+                                counted="--counted" in sys.argv, wrap=wrap)
         print(server.pid, flush=True)
         sslmode = "require" if "--tls" in sys.argv else "disable"
         pgbench(server.port, stack.folder / "pgbench", 1, clients, mode, sslmode)

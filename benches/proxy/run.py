@@ -20,6 +20,8 @@ from stack import ROOT, SCALE, Stack  # noqa: E402
 
 OUTPUT = ROOT / "target/bench"
 BASE = "pgbouncer session"
+# What audit costs is what pgwarden takes more than this: reads are counted, not recorded one by one.
+COUNTED = "pgwarden, reads counted"
 # Bytes of the rows as COPY writes them: columns, tabs, newline.
 MOVED = "select sum(octet_length(aid::text || bid::text || abalance::text) + octet_length(filler) + 4) from pgbench_accounts"
 
@@ -59,6 +61,8 @@ class Run:
         targets.append(Target("pgwarden", application, application))
         reader = stack.pgwarden("pgwarden-read-only", read_only=True)
         targets.append(Target("pgwarden read-only", reader, reader, read_only=True))
+        counted = stack.pgwarden("pgwarden-counted", counted=True)
+        targets.append(Target(COUNTED, counted, counted))
         return targets
 
     def encrypted(self):
@@ -162,12 +166,14 @@ class Run:
                                    if other and other.get(key) and row.get(key)}
         added_latency(self.rows, what)
         print_rows([row for row in self.rows if row["measure"] == what])
+        print(*cost_of_audit([row for row in self.rows if row["measure"] == what]), sep="\n", flush=True)
 
     def write(self):
         OUTPUT.mkdir(parents=True, exist_ok=True)
         (OUTPUT / "proxy.json").write_text(json.dumps(self.rows, indent=1))
         with open(OUTPUT / "proxy.md", "w") as out:
             print_rows(self.rows, out)
+            print(*cost_of_audit(self.rows), sep="\n", file=out)
         print(f"\nwritten to {OUTPUT}/proxy.md and proxy.json")
 
 
@@ -179,6 +185,14 @@ def added_latency(rows, what):
         for row in mine:
             # pgbench's log has whole microseconds only: the mean is finer where one client is all there is.
             row["added"] = 1e6 / row["rate"] - 1e6 / direct["rate"] if "1 client" in what else row["p50"] - direct["p50"]
+
+
+def cost_of_audit(rows):
+    """For each measure, what recording every statement takes more than counting them."""
+    cpu = {(row["measure"], row["target"]): row["cpu"] for row in rows if row.get("cpu_unit") == "µs CPU"}
+    for (measure, target), each in cpu.items():
+        if target == "pgwarden" and (measure, COUNTED) in cpu:
+            yield f"{measure}: audit of every statement costs {each - cpu[measure, COUNTED]:.2f} µs CPU"
 
 
 def opened(port, tls):
@@ -247,12 +261,12 @@ def measure(run):
     if is_wanted("COPY OUT"):
         times = 2 if options.quick else 5
         moved = int(run.stack.sql(MOVED, database="bench")) * times
-        run.copy("COPY OUT", [target for target in plain if not target.read_only],
+        run.copy("COPY OUT", [target for target in plain if not target.read_only and target.name != COUNTED],
                  ["copy pgbench_accounts to stdout"] * times, moved)
     if is_wanted("COPY IN"):
-        copy_in(run, [target for target in plain if not target.read_only])
+        copy_in(run, [target for target in plain if not target.read_only and target.name != COUNTED])
     if is_wanted("connect by SCRAM"):
-        fewer = [target for target in plain if "transaction" not in target.name]
+        fewer = [target for target in plain if "transaction" not in target.name and target.name != COUNTED]
         run.transactions("connect by SCRAM, one query", fewer, 4, "simple", connect=True)
     if is_wanted("idle session"):
         few = [target for target in plain if target.name in (BASE, "haproxy", "pgwarden")]

@@ -204,8 +204,11 @@ class Stack:
         program = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
         return self.start("haproxy", [program, "-db", "-f", configuration], port)
 
-    def pgwarden(self, name="pgwarden", tls=False, read_only=False, pooled_port=None, wrap=()):
-        """One environment, one role; application or read-only policy; the direct endpoint unless a pooler is given."""
+    def pgwarden(self, name="pgwarden", tls=False, read_only=False, pooled_port=None, counted=False, wrap=()):
+        """One environment, one role; application or read-only policy; the direct endpoint unless a pooler is given.
+
+        Every statement is recorded, unless reads are to be `counted`.
+        """
         port, admin, folder = free_port(), free_port(), self.folder / name
         folder.mkdir()
         self.own(folder)
@@ -221,8 +224,8 @@ class Stack:
                  f'environment = "production"\n{endpoint} = "{url}"\n[environments.production.roles]\n'
                  f'bench = {{ policy = "{policy}", endpoint = "{endpoint}" }}\n'
                  '[policies.application]\nallow = ["read", "write", "function.safe", "function.volatile", '
-                 '"session.setting", "transaction", "notify"]\n'
-                 f'[[users]]\nname = "{USER}"\nverifier = "{self.verifier}"\nroles = {{ production = "bench" }}\n')
+                 f'"session.setting", "transaction", "notify"]\nrecord_reads = "{"counted" if counted else "each"}"\n'
+                 f'[[users]]\nname = "{USER}"\nverifier = "{self.verifier}"\nperson = false\nroles = {{ production = "bench" }}\n')
         configuration = folder / "pgwarden.toml"
         configuration.write_text(text)
         self.own(configuration)

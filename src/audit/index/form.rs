@@ -5,6 +5,7 @@
 //! quotation mark has a backslash before it. What cannot be cut, or has no known form, is read whole.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use memchr::{memchr, memmem};
 
@@ -13,10 +14,21 @@ use crate::audit::chain;
 use crate::audit::time::Timestamp;
 use crate::audit::view::ParameterView;
 
-const TEXT: &[u8] = b",\"text\":";
-const PARAMETERS: &[u8] = b",\"parameters\":";
-const PARAMETERS_BOUND: &[u8] = b",\"parameters_bound\":";
-const TRANSACTION: &[u8] = b",\"transaction\":";
+/// What a line is searched for.
+struct Member(LazyLock<memmem::Finder<'static>>);
+
+macro_rules! member {
+    ($name:literal) => {
+        Member(LazyLock::new(|| memmem::Finder::new(concat!(",\"", $name, "\":"))))
+    };
+}
+
+static TEXT: Member = member!("text");
+static PARAMETERS: Member = member!("parameters");
+static PARAMETERS_BOUND: Member = member!("parameters_bound");
+static TRANSACTION: Member = member!("transaction");
+static OF: Member = member!("of");
+static ROWS: Member = member!("rows");
 
 /// A line, cut.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,15 +107,16 @@ impl<'a> Rest<'a> {
     }
 
     /// What stands before a member, which is taken off; `None` if there is no such member.
-    fn before(&mut self, member: &[u8]) -> Option<&'a [u8]> {
-        let before = self.take(memmem::find(self.0, member)?)?;
-        self.expect(member)?;
+    fn before(&mut self, member: &Member) -> Option<&'a [u8]> {
+        let before = self.take(member.0.find(self.0)?)?;
+        self.expect(member.0.needle())?;
         Some(before)
     }
 
     fn number(&mut self) -> Option<u64> {
         let digits = self.0.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        std::str::from_utf8(self.take(digits)?).ok()?.parse().ok()
+        let digits = self.take(digits).filter(|digits| !digits.is_empty())?;
+        digits.iter().try_fold(0u64, |value, digit| value.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
     }
 
     /// An audit id in its quotation marks.
@@ -116,7 +129,7 @@ impl<'a> Rest<'a> {
 
     /// A JSON string, with its quotation marks.
     fn string(&mut self) -> Option<&'a [u8]> {
-        let mut end = 1;
+        let mut end = self.0.first().filter(|byte| **byte == b'"').map(|_| 1)?;
         loop {
             end += memchr(b'"', self.0.get(end..)?)?;
             let escapes = self.0.get(1..end)?.iter().rev().take_while(|byte| **byte == b'\\').count();
@@ -128,30 +141,26 @@ impl<'a> Rest<'a> {
     }
 
     fn statement(mut self) -> Option<([&'a [u8]; 3], Own<'a>)> {
-        let head = Rest(Rest(self.0).before(TRANSACTION)?).before(TEXT);
-        let text = match head {
-            Some(head) => {
-                self.take(head.len() + TEXT.len())?;
-                Some(self.string()?)
-            }
-            None => None,
-        };
-        let mut middle = Rest(self.before(TRANSACTION)?);
+        let mut middle = Rest(self.before(&TRANSACTION)?);
         let transaction = self.number()?;
+        let (head, text) = match middle.before(&TEXT) {
+            Some(head) => (head, Some(middle.string()?)),
+            None => (Default::default(), None),
+        };
         let mut parameters = None;
-        if let Some(before) = middle.before(PARAMETERS) {
+        if let Some(before) = middle.before(&PARAMETERS) {
             // How many there were is in no column.
-            let array = Rest(middle.0).before(PARAMETERS_BOUND).unwrap_or(middle.0);
+            let array = Rest(middle.0).before(&PARAMETERS_BOUND).unwrap_or(middle.0);
             (parameters, middle) = (Some(array), Rest(before));
         }
-        let shared = [head.unwrap_or_default(), middle.0, self.0];
+        let shared = [head, middle.0, self.0];
         Some((shared, Own::Statement { text, parameters, transaction }))
     }
 
     fn outcome(mut self) -> Option<([&'a [u8]; 3], Own<'a>)> {
-        let session = self.before(b",\"of\":")?;
+        let session = self.before(&OF)?;
         let of = self.id()?;
-        let tag = self.before(b",\"rows\":")?;
+        let tag = self.before(&ROWS)?;
         let rows = self.number()?;
         self.expect(b",\"bytes\":")?;
         let bytes = self.number()?;
@@ -283,6 +292,7 @@ mod tests {
             ("seq\":42", "seq\":x"),
             ("\"time\":\"2", "\"time\":\"x"),
             ("\"transaction\":17", "\"transaction\":\"17\""),
+            ("\"text\":\"", "\"text\":["),
             ("statement", "login"),
         ] {
             assert_eq!(Cut::of(other(from, to).as_bytes()), None, "{from}");
