@@ -230,7 +230,7 @@ debian_clients() {
     [ -e /usr/share/adminer/adminer.php ] || missing="$missing adminer"
     has perl && perl -MDBD::Pg -e 1 2>/dev/null || missing="$missing libdbd-pg-perl"
     set -- /usr/lib/*/odbc/psqlodbcw.so
-    [ -e "$1" ] || missing="$missing odbc-postgresql"
+    [ -e "$1" ] || missing="$missing odbc-postgresql libodbc2"
     has go || missing="$missing golang-go"
     [ -d /usr/share/gocode/src/github.com/lib/pq ] || missing="$missing golang-github-lib-pq-dev"
     [ -d /usr/share/gocode/src/github.com/jackc/pgx ] || missing="$missing golang-github-jackc-pgx-v4-dev"

@@ -29,7 +29,8 @@ fn unasked(stage: &Stage) -> Option<String> {
     if !out.to_client.is_empty() {
         return Some(format!("V: {}", said(&out.to_client, Side::Server).join(" | ")));
     }
-    stage.fault.as_ref().map(|fault| format!("X: {fault}"))
+    let ends = stage.session.out.end.as_ref().map(|report| format!("F: {}", report.message));
+    stage.fault.as_ref().map(|fault| format!("X: {fault}")).or(ends)
 }
 
 fn events(stage: &mut Stage) -> Vec<String> {
@@ -81,6 +82,10 @@ fn play(lines: &[(usize, &str)]) -> Result<(), String> {
             }
             "A" => check(rest, events(&mut stage), Side::Neither).map_err(wrong)?,
             "X" => check(rest, stage.fault.take().into_iter().collect(), Side::Neither).map_err(wrong)?,
+            "F" => {
+                let end = stage.session.out.end.take().map(|report| format!("{} {}", report.sqlstate, report.message));
+                check(rest, end.into_iter().collect(), Side::Neither).map_err(wrong)?
+            }
             "waiting" => check(rest, vec![stage.waiting.len().to_string()], Side::Neither).map_err(wrong)?,
             "cancel" => check(rest, vec![std::mem::take(&mut stage.session.out.cancel).to_string()], Side::Neither)
                 .map_err(wrong)?,

@@ -1,4 +1,5 @@
-//! PostgreSQL's own regression SQL, directly and through pgwarden with the role `unrestricted`: no difference.
+//! PostgreSQL's own regression SQL, directly and through pgwarden: with the role `unrestricted` no difference, and in a read-only session
+//! none but refusals ([`read_only`]).
 //!
 //! `make regress SOURCE=…` runs it, SOURCE being `src/test/regress` of PostgreSQL or a folder of its `.sql` files; without a
 //! source there is nothing to run. Three fresh servers: two are asked
@@ -6,6 +7,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/raw.rs"]
+mod raw;
+#[path = "regress/read_only.rs"]
+mod read_only;
+#[path = "fuzz/scripts.rs"]
+#[allow(dead_code, reason = "the folder of scripts is for others")]
+mod scripts;
 mod support;
 
 use std::collections::HashSet;
@@ -14,6 +22,22 @@ use std::process::Command;
 
 use support::proxy::{database, user};
 use support::{PASSWORD, Pgwarden, Postgres, Version};
+
+/// Where the suite is, if there is one.
+fn source() -> Option<PathBuf> {
+    std::env::var_os("PGWARDEN_REGRESS").map(PathBuf::from)
+}
+
+/// A server with the suite's database, as pg_regress makes it.
+fn server() -> Postgres {
+    let server = Postgres::start(Version::V15);
+    server.rows("postgres", "create database regression template template0 encoding 'UTF8'");
+    let settings = ["lc_messages to 'C'", "timezone_abbreviations to 'Default'"];
+    for setting in settings {
+        server.rows("postgres", &format!("alter database regression set {setting}"));
+    }
+    server
+}
 
 /// How long one file may run: the longest takes some seconds.
 const DEADLINE_SECONDS: &str = "300";
@@ -85,15 +109,11 @@ fn differences(direct: [&[String]; 2], found: &[String]) -> Vec<String> {
 
 #[test]
 fn postgres_regression_sql_is_the_same_through_pgwarden() {
-    let Some(source) = std::env::var_os("PGWARDEN_REGRESS").map(PathBuf::from) else { return };
-    let servers = [Postgres::start(Version::V15), Postgres::start(Version::V15), Postgres::start(Version::V15)];
-    for server in &servers {
-        server.rows("postgres", "create database regression template template0 encoding 'UTF8'");
-        server.rows("postgres", "alter database regression set lc_messages to 'C'; alter database regression set timezone_abbreviations to 'Default'");
-    }
+    let Some(source) = source() else { return };
+    let servers = [server(), server(), server()];
     let behind = servers[2].url("regression");
     let pgwarden = Pgwarden::start(&format!(
-        "[limits]\nidle_session_timeout = \"1h\"\n[environments.production.roles]\nall = {{ policy = \"unrestricted\", endpoint = \"direct\" }}\n{}{}",
+        "[environments.production.roles]\nall = {{ policy = \"unrestricted\", endpoint = \"direct\" }}\n{}{}",
         database("regression", &behind, &behind),
         user(support::SUPERUSER, PASSWORD, "production = \"all\"")
     ));

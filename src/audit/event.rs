@@ -386,6 +386,8 @@ words! {
         Committed = "committed",
         /// The statement's work is rolled back.
         RolledBack = "rolled_back",
+        /// Its text ran in several transactions, of which some committed and some were rolled back.
+        Mixed = "mixed",
         /// The transaction goes on; a `transaction` record says how it ended.
         Open = "open",
         /// An earlier statement of the same batch failed: the server never ran it.

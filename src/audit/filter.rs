@@ -114,7 +114,7 @@ fields! {
     Error = ["error", "sqlstate"], Word;
     /// the command tag: INSERT*
     Tag = ["tag"], Word;
-    /// committed, rolled_back, open or unknown
+    /// committed, rolled_back, mixed, open or unknown
     State = ["state"], Word;
     /// any part of the reason of a failed login or a session's end
     Reason = ["reason"], Phrase;

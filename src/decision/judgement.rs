@@ -40,6 +40,8 @@ pub struct Judgement {
     pub fingerprint: Option<u64>,
     /// Whether it only reads and moves nothing.
     pub is_read: bool,
+    /// Whether it may change something that lasts beyond the session.
+    pub writes: bool,
     /// The class that decided or, where it is allowed, the gravest one.
     pub class: Class,
     /// Whether it may change a setting of the session: by SET, or by code that is not known.

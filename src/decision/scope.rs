@@ -301,6 +301,12 @@ impl Scope {
             && !reading.effects.is_empty()
             && classes.all(|class| matches!(class, Class::Read | Class::FunctionSafe))
             && reading.statements.iter().all(|statement| statement.movement == sql::Movement::None);
+        let harmless = [Class::Read, Class::FunctionSafe, Class::Transaction, Class::SessionSetting];
+        let runs =
+            |one: &sql::Statement| matches!(one.movement, sql::Movement::Execute { .. } | sql::Movement::Fetch { .. });
+        let writes = readers == Readers::Neither
+            || reading.effects.iter().any(|(effect, _)| !harmless.contains(&effect.class))
+            || reading.statements.iter().any(runs);
         let rule = refusal.as_ref().or(observed.as_ref()).map_or("allow", |refusal| refusal.rule.as_str());
         let notices = reading
             .effects
@@ -332,6 +338,7 @@ impl Scope {
             text_json: self.text_json(text, fingerprint),
             fingerprint,
             is_read,
+            writes,
             class,
             may_set,
             secret_parameters: OnceLock::new(),

@@ -140,6 +140,7 @@ impl Judgement {
             text_json,
             fingerprint: self.fingerprint,
             is_read: self.is_read,
+            writes: self.writes,
             class: self.class,
             may_set: self.may_set,
             ledger: None,

@@ -190,6 +190,7 @@ impl Driver {
         let mut session = parts.session;
         session.cap(caps(&parts.scope));
         session.record_parameters(parts.scope.policy().recording.parameters);
+        session.rely_on_reading(parts.scope.policy().relies_on_reading());
         Driver {
             client: parts.client.0,
             server: parts.server.0,
@@ -423,16 +424,16 @@ impl Driver {
     }
 
     fn judge_text(&self, text: &[u8], ready: &mut Option<Arc<Judgement>>) -> Result<Arc<Judgement>, Step> {
-        let Ok(text) = std::str::from_utf8(text) else { return Ok(self.scope.not_utf8(text)) };
+        let Some(text) = self.session.text_settings().readable(text) else { return Ok(self.scope.not_utf8(text)) };
         // What was judged elsewhere counts unless the policy or a grant has changed meanwhile.
         let stamp = self.scope.stamp();
         if let Some(judgement) = ready.take_if(|judgement| *judgement.text == *text && judgement.stamp == stamp) {
             return Ok(judgement);
         }
-        if text.len() > ELSEWHERE_BYTES && !self.scope.knows(text) {
-            return Err(Step::Elsewhere(Arc::from(text)));
+        if text.len() > ELSEWHERE_BYTES && !self.scope.knows(&text) {
+            return Err(Step::Elsewhere(Arc::from(&*text)));
         }
-        Ok(self.scope.judge(text))
+        Ok(self.scope.judge(&text))
     }
 
     async fn judge_elsewhere(&self, text: Arc<str>) -> Result<Arc<Judgement>, End> {
@@ -480,6 +481,13 @@ impl Driver {
                 self.session.hold_read_only(scope.holds_read_only());
                 self.session.cap(caps(&scope));
                 self.session.record_parameters(scope.policy().recording.parameters);
+                self.session.rely_on_reading(scope.policy().relies_on_reading());
+                if self.session.is_misread() {
+                    let text = "pgwarden: statements would be read otherwise than they are judged";
+                    let report = Report::fatal("08P01", text)
+                        .detail("This session set standard_conforming_strings or client_encoding while its policy restrained nothing.");
+                    return Err(End::Ended("policy relies on reading", Box::new(report)));
+                }
                 self.timers.limits(&scope.policy().limits);
                 self.scope = scope;
                 Ok(())
@@ -625,7 +633,10 @@ impl Driver {
             Ok(taken) => {
                 self.server_in.advance(taken);
                 buffers::give_back(&mut self.server_in);
-                Ok(())
+                match self.session.out.end.take() {
+                    Some(report) => Err(End::Ended("a result was cut", Box::new(report))),
+                    None => Ok(()),
+                }
             }
             Err(fault) => {
                 tracing::error!(session = %self.recorder.session(), %fault, "the endpoint broke the protocol");

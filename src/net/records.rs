@@ -261,6 +261,7 @@ fn outcome(
         state: match outcome.state {
             "committed" => TransactionState::Committed,
             "rolled_back" => TransactionState::RolledBack,
+            "mixed" => TransactionState::Mixed,
             "skipped" => TransactionState::Skipped,
             "open" => TransactionState::Open,
             _ => TransactionState::Unknown,

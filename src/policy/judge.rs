@@ -142,6 +142,11 @@ impl Policy {
         Some(format!("statements are judged as read without it (policy {})", self.name))
     }
 
+    /// Whether something relies on texts being read as they are judged.
+    pub fn relies_on_reading(&self) -> bool {
+        !self.observe && self.restrains()
+    }
+
     /// Whether anything at all is refused or limited.
     fn restrains(&self) -> bool {
         let lists = [&self.deny, &self.deny_relations, &self.allow_relations, &self.deny_functions];

@@ -24,6 +24,7 @@ pub struct Checkpoint {
     epoch: u64,
     syncs_sent: u64,
     transaction: u64,
+    end_sent: bool,
     guarding: Guarding,
     locks: Locks,
 }
@@ -47,6 +48,7 @@ impl Session {
             epoch: self.epoch,
             syncs_sent: self.syncs_sent,
             transaction: self.transaction,
+            end_sent: self.end_sent,
             guarding: self.guarding(),
             locks: self.locks,
         }
@@ -78,6 +80,7 @@ impl Session {
         self.epoch = to.epoch;
         self.syncs_sent = to.syncs_sent;
         self.transaction = to.transaction;
+        self.end_sent = to.end_sent;
         self.locks = to.locks;
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::decision::Judgement;
-use crate::sql::{Class, Movement, TransactionEnd};
+use crate::sql::{Class, Movement, Statement, TransactionEnd};
 use crate::wire::frontend::{Frontend, Malformed, Target};
 use crate::wire::report::Report;
 use crate::wire::{HEADER_BYTES, write};
@@ -317,6 +317,7 @@ impl Session {
         let aborted = self.is_aborted(judgement);
         self.guessed |= !aborted && judgement.statements.iter().any(|statement| is_control(&statement.movement));
         let mut query = Query { ready_shown: true, ..Query::default() };
+        self.number_transaction(&judgement.statements);
         let record = self.allowed(Kind::Simple, judgement);
         self.copies_ended = 0;
         let mut own = false;
@@ -356,6 +357,8 @@ impl Session {
             undo: followed.undo,
             unnamed: Some(unnamed),
             notices: with_notices(judgement),
+            steers: steering(judgement, 0),
+            writes: judgement.writes,
             watch: self.watch_query(judgement),
             ..Pending::shown(Ask::Query(query))
         });
@@ -712,6 +715,7 @@ impl Session {
             self.prepare_here(name, prepared);
         }
         let swallow_warning = self.believed == Believed::Wrapped && *movement == Movement::Begin;
+        self.number_transaction(&judgement.statements);
         let record = self.allowed(Kind::Execute, judgement);
         self.guessed |= is_control(movement);
         let counts = watch.as_ref().is_some_and(|watch| watch.withhold);
@@ -719,6 +723,8 @@ impl Session {
             record: Some(record),
             undo: followed.undo,
             notices: with_notices(judgement),
+            steers: steering(judgement, 0),
+            writes: judgement.writes,
             watch: watch.map(Box::new),
             ..Pending::shown(Ask::Execute { swallow_warning, portal: Some(portal) })
         });
@@ -765,6 +771,21 @@ impl Session {
         if self.believed == Believed::Idle {
             self.epoch += 1;
             self.transaction += 1;
+            self.end_sent = false;
+        }
+    }
+
+    /// Numbers the transaction that these statements, about to be sent, leave open: after an end in the same batch it is another.
+    pub(super) fn number_transaction(&mut self, statements: &[Statement]) {
+        let ends = statements.iter().any(|statement| matches!(statement.movement, Movement::End { .. }));
+        if !ends && !self.end_sent {
+            return;
+        }
+        let then =
+            statements.iter().fold(self.believed, |believed, statement| hold::after(believed, &statement.movement));
+        self.end_sent = !matches!(then, Believed::Client { .. });
+        if !self.end_sent {
+            self.transaction += 1;
         }
     }
 
@@ -791,6 +812,12 @@ pub(super) struct Followed {
     pub(super) undo: Vec<(usize, Undo)>,
     /// Statements that it uses and that have to be prepared again first.
     pub(super) absent: Vec<(Bytes, Arc<Prepared>)>,
+}
+
+/// The text, if statements of it steer transactions; `first` is the place of the first that is sent.
+pub(super) fn steering(judgement: &Arc<Judgement>, first: usize) -> Option<(Arc<Judgement>, usize)> {
+    let steers = judgement.statements.iter().any(|statement| is_control(&statement.movement));
+    steers.then(|| (Arc::clone(judgement), first))
 }
 
 pub(super) fn with_notices(judgement: &Arc<Judgement>) -> Option<Arc<Judgement>> {

@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 
+use crate::wire::backend::Status;
 use crate::wire::report::Report;
 
 use super::guard::AffectedCap;
@@ -31,7 +32,12 @@ pub(super) struct Cut {
     hides: bool,
     /// The client was told; nothing more is shown up to the next ReadyForQuery.
     told: bool,
+    /// The statement was over before it could be cancelled: the server knows of no error.
+    unknown_to_server: bool,
 }
+
+/// The SQLSTATE of a result over the limit: program_limit_exceeded.
+const OVER_LIMIT: &str = "54000";
 
 impl Session {
     /// A new policy's limits apply from the next message on.
@@ -49,14 +55,14 @@ impl Session {
         if !self.is_cut_off() {
             report.write(&mut self.out.to_client);
         }
-        self.cut = Some(Cut { response: BytesMut::new(), hides: true, told: true });
+        self.cut = Some(Cut { response: BytesMut::new(), hides: true, told: true, unknown_to_server: false });
     }
 
     fn begin_cut(&mut self, report: &Report, hides: bool) {
         if self.cut.is_none() {
             let mut response = BytesMut::new();
             report.write(&mut response);
-            self.cut = Some(Cut { response, hides, told: false });
+            self.cut = Some(Cut { response, hides, told: false, unknown_to_server: false });
         }
     }
 
@@ -76,7 +82,7 @@ impl Session {
             } else {
                 return true;
             };
-            let report = Report::error("54000", text)
+            let report = Report::error(OVER_LIMIT, text)
                 .detail("The policy limits what one statement may return; the rows up to there were sent, the rest was not.")
                 .hint("Ask for less: add WHERE or LIMIT.");
             self.begin_cut(&report, true);
@@ -110,12 +116,40 @@ impl Session {
         self.sent_bytes = 0;
         match &mut self.cut {
             Some(cut) if cut.hides && !cut.told => {
-                cut.told = true;
+                (cut.told, cut.unknown_to_server) = (true, true);
                 self.out.to_client.extend_from_slice(&cut.response);
+                self.progress.sqlstate = Some(OVER_LIMIT.to_owned());
+                // It would meet whatever runs next.
+                self.out.cancel = false;
                 false
             }
             Some(cut) => !cut.told,
             None => true,
+        }
+    }
+
+    /// A ReadyForQuery comes after the client was told of an error that the server knows nothing of: an open transaction is made to fail, and
+    /// where something was committed that the error seems to have undone, the session ends.
+    pub(super) fn make_cut_true(&mut self, status: Status) {
+        if !self.cut.as_ref().is_some_and(|cut| cut.unknown_to_server) {
+            return;
+        }
+        let untrue = match status {
+            Status::Failed => false,
+            Status::Idle => self.wrote,
+            Status::InTransaction if self.queue.is_empty() && !self.batch_open => {
+                self.goes_over();
+                false
+            }
+            // What came behind runs in a transaction that should have failed.
+            Status::InTransaction => true,
+        };
+        if untrue && !self.read_only {
+            let text = "pgwarden: what came together with the result that was cut may be committed";
+            let report = Report::fatal("08007", text)
+                .detail("The statement was over before it could be cancelled, and its text, batch or transaction changes something.")
+                .hint("Ask for less: add WHERE or LIMIT, or send what changes something by itself.");
+            self.out.end = Some(report);
         }
     }
 

@@ -37,7 +37,8 @@ const COUNT: &str = "SELECT pg_catalog.concat(c.oid, ':', c.n) FROM (SELECT oid,
     pg_catalog.pg_stat_get_xact_tuples_inserted(oid) OPERATOR(pg_catalog.+) \
     pg_catalog.pg_stat_get_xact_tuples_updated(oid) OPERATOR(pg_catalog.+) \
     pg_catalog.pg_stat_get_xact_tuples_deleted(oid) AS n \
-    FROM pg_catalog.pg_class WHERE relkind OPERATOR(pg_catalog.=) 'r') c WHERE c.n OPERATOR(pg_catalog.>) 0 \
+    FROM pg_catalog.pg_class WHERE relkind OPERATOR(pg_catalog.=) 'r' \
+    AND relnamespace OPERATOR(pg_catalog.<>) 'pg_catalog'::pg_catalog.regnamespace) c WHERE c.n OPERATOR(pg_catalog.>) 0 \
     UNION ALL SELECT '0:-1' WHERE pg_catalog.current_setting('track_counts') OPERATOR(pg_catalog.<>) 'on'";
 /// Savepoints whose counts are remembered; in a transaction with more, ROLLBACK TO gives no count back.
 const MARKS_KEPT: usize = 10_000;
@@ -517,8 +518,8 @@ impl Session {
         self.guard.over = true;
         self.guard.withheld.clear();
         let ended = self.guard.counts_for.take().map(|(_, (record, _))| record);
-        match self.outcomes.last_mut().filter(|last| Some(last.record) == ended) {
-            Some(last) => last.sqlstate = Some(report.sqlstate.to_string()),
+        match self.outcomes.last_mut().filter(|(last, _)| Some(last.record) == ended) {
+            Some((last, _)) => last.sqlstate = Some(report.sqlstate.to_string()),
             None => self.progress.sqlstate = Some(report.sqlstate.to_string()),
         }
         self.batch_failed = true;
@@ -546,6 +547,7 @@ impl Session {
         let slot = if self.guard.script.is_some() { Slot::Unnamed } else { Slot::Named };
         self.end_script();
         if failed {
+            self.batch_failed = true;
             self.guard.withheld.clear();
         }
         if self.ours && status != Status::Idle {
@@ -600,6 +602,11 @@ impl Session {
         self.batch_failed = true;
         Report::error("40000", "pgwarden: the transaction was rolled back by the server")
             .write(&mut self.out.to_client);
+    }
+
+    /// The client's own transaction is over a limit.
+    pub(super) fn goes_over(&mut self) {
+        self.guard.over = true;
     }
 
     /// The client's own transaction is over the limit: it fails on the server too.

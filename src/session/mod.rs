@@ -12,7 +12,9 @@
 //! - [`guard`] keeps a transaction that changed too many rows from committing; [`script`] sends a text in pieces for it;
 //! - [`locks`] keeps the server's `lock_timeout` where policy wants it;
 //! - [`migration`] knows which migration a tool is at, and keeps its lock off a pooler;
+//! - [`fate`] knows which of the transactions in a text or batch committed;
 //! - [`cut`] ends statements that meet a limit in rows, bytes or time;
+//! - [`reading`] knows how the server reads texts, and ends a session that would be misjudged;
 //! - [`refuse`] makes the server fail where a refusal must look like an error of its own.
 //!
 //! May not name: `tokio`, `net`, `audit`, `config`, `admin`, `std::time`.
@@ -20,6 +22,7 @@
 mod checkpoint;
 mod client;
 mod cut;
+mod fate;
 mod guard;
 mod hold;
 mod hold_text;
@@ -28,6 +31,7 @@ mod migration;
 mod names;
 mod parameters;
 mod pending;
+mod reading;
 mod refuse;
 mod script;
 mod server;
@@ -39,5 +43,6 @@ pub use cut::Caps;
 pub use guard::AffectedCap;
 pub use locks::LockTimeout;
 pub use parameters::{Parameter, Parameters};
+pub use reading::TextSettings;
 pub use server::ServerFault;
 pub use state::{Event, Kind, Limits, Outcome, Output, RecordIds, Refused, Session, Settings};

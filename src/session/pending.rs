@@ -28,6 +28,10 @@ pub struct Pending {
     pub unnamed: Option<UnnamedEnd>,
     /// Notices that the client is told when the statement completes.
     pub notices: Option<Arc<Judgement>>,
+    /// The text, where statements of it end transactions or go back to savepoints, and the place of the first of them that was sent.
+    pub steers: Option<(Arc<Judgement>, usize)>,
+    /// It may change something that lasts.
+    pub writes: bool,
     /// What a limit on affected rows wants of the answer; only where there is one.
     pub watch: Option<Box<Watch>>,
     /// The types that a ParameterDescription is to fill in.
@@ -54,6 +58,8 @@ impl Pending {
             undo: Vec::new(),
             unnamed: None,
             notices: None,
+            steers: None,
+            writes: false,
             watch: None,
             types: None,
         }

@@ -139,6 +139,7 @@ impl Session {
 
     /// Begins to send a text in pieces.
     pub(super) fn start_script(&mut self, judgement: &Arc<Judgement>, followed: Followed) {
+        self.number_transaction(&judgement.statements);
         let record = self.allowed(Kind::Simple, judgement);
         self.copies_ended = 0;
         self.batch_open = false;
@@ -203,6 +204,8 @@ impl Session {
             undo,
             unnamed,
             notices: super::client::with_notices(&text).filter(|_| last),
+            steers: super::client::steering(&text, piece.start),
+            writes: text.writes,
             watch: Some(Box::new(watch)),
             ..Pending::shown(Ask::Query(Query { before, ..Query::default() }))
         });

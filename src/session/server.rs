@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use crate::decision::Judgement;
+use crate::sql::Movement;
 use crate::wire::backend::{self, Status, tag};
 use crate::wire::report::Report;
 use crate::wire::{HEADER_BYTES, Header, Peek, peek, report, write};
@@ -232,17 +233,23 @@ impl Session {
         let command = backend::command_tag(body).ok_or(ServerFault::Malformed(tag::COMMAND_COMPLETE))?;
         let front = self.queue.front().ok_or(ServerFault::Unexpected(tag::COMMAND_COMPLETE))?;
         let record = front.record;
-        let (own, place) = match &mut front.ask {
+        let (own, place, theirs) = match &mut front.ask {
             Ask::Query(query) => {
-                let own = query.injected.iter().any(|injected| injected.place == query.completed);
+                let place = query.completed;
+                let own = query.injected.iter().any(|injected| injected.place == place);
+                let before = query.injected.iter().filter(|injected| injected.place < place).count();
                 query.completed += 1;
-                (own, query.completed - 1)
+                (own, place, place - before)
             }
-            Ask::Execute { .. } => (false, 0),
+            Ask::Execute { .. } => (false, 0, 0),
             _ => return Err(ServerFault::Unexpected(tag::COMMAND_COMPLETE)),
         };
         self.completed += 1;
+        let steers = front.steers.as_ref().filter(|_| !own);
+        let movement = steers.and_then(|(text, first)| text.statements.get(first + theirs));
+        let goes_back = movement.is_some_and(|statement| matches!(statement.movement, Movement::Savepoint { .. }));
         let shown = front.shown && !own;
+        self.wrote |= shown && front.writes;
         let execute = matches!(front.ask, Ask::Execute { .. });
         let notices = if shown { front.notices.take() } else { None };
         if matches!(command, b"BEGIN" | b"START TRANSACTION") {
@@ -250,7 +257,7 @@ impl Session {
         }
         let mut allowed = true;
         if shown {
-            self.tagged(command);
+            self.tagged(command, goes_back);
             allowed = self.count_tag(command, place, record);
         } else {
             self.own_completed(command);
@@ -273,14 +280,40 @@ impl Session {
         }
     }
 
-    fn tagged(&mut self, command: &[u8]) {
+    /// A statement of the client's completed; `goes_back` if it is ROLLBACK TO.
+    fn tagged(&mut self, command: &[u8], goes_back: bool) {
         self.progress.rows += backend::tag_rows(command).unwrap_or(0);
         self.progress.tag.clear();
         self.progress.tag.push_str(&String::from_utf8_lossy(command));
         match command {
-            b"COMMIT" => self.ended_by = Some(true),
-            b"ROLLBACK" if self.status != Status::Idle || self.explicit.is_some() => self.ended_by = Some(false),
-            _ => {}
+            b"COMMIT" => self.ended(true),
+            b"ROLLBACK" if !goes_back && self.has_begun() => self.ended(false),
+            _ => self.progress.fate.completed(command),
+        }
+    }
+
+    /// Whether there is something that a ROLLBACK ends: otherwise the server only warns.
+    fn has_begun(&self) -> bool {
+        let before = self.outcomes.iter().any(|(outcome, _)| outcome.sqlstate.is_none());
+        self.status != Status::Idle || self.explicit.is_some() || before || self.progress.fate.is_open()
+    }
+
+    /// The client's transaction ended: what was answered in it has its fate, and what follows is in another.
+    fn ended(&mut self, committed: bool) {
+        self.progress.fate.ended(committed);
+        for (mut outcome, mut fate) in self.outcomes.drain(..) {
+            fate.ended(committed);
+            outcome.state = fate.state("open");
+            self.out.events.push(Event::Outcome(outcome));
+        }
+        self.tell_end();
+        self.closing = self.explicit.take().map(|transaction| (transaction, committed));
+    }
+
+    /// Tells the end of a transaction whose statements are told.
+    fn tell_end(&mut self) {
+        if let Some((transaction, committed)) = self.closing.take() {
+            self.out.events.push(Event::TransactionEnd { transaction, committed });
         }
     }
 
@@ -302,7 +335,8 @@ impl Session {
         if self.outcomes.len() >= OUTCOMES_KEPT {
             self.tell_outcomes("open");
         }
-        self.outcomes.push(Outcome {
+        self.answered_in = transaction;
+        let outcome = Outcome {
             record,
             transaction,
             rows: progress.rows,
@@ -310,12 +344,18 @@ impl Session {
             tag: progress.tag,
             sqlstate: progress.sqlstate,
             state: "open",
-        });
+        };
+        self.outcomes.push((outcome, progress.fate));
+        if progress.fate.is_over() {
+            self.tell_outcomes("open");
+            self.tell_end();
+        }
     }
 
-    fn tell_outcomes(&mut self, state: &'static str) {
-        for mut outcome in self.outcomes.drain(..) {
-            outcome.state = state;
+    /// Tells what is noted; `rest` is what becomes of the transaction that is open.
+    fn tell_outcomes(&mut self, rest: &'static str) {
+        for (mut outcome, fate) in self.outcomes.drain(..) {
+            outcome.state = fate.state(rest);
             self.out.events.push(Event::Outcome(outcome));
         }
     }
@@ -345,7 +385,10 @@ impl Session {
         if shown && self.ours {
             return Ok(self.end_ours());
         }
-        if shown && !self.ready_over(status) {
+        if shown {
+            self.make_cut_true(status);
+        }
+        if self.out.end.is_some() || shown && !self.ready_over(status) {
             return Ok(false);
         }
         self.settle(shown);
@@ -399,18 +442,19 @@ impl Session {
         }
         if self.status == Status::Idle {
             self.names.end_transaction(self.readies_seen);
-            let committed = self.ended_by.unwrap_or(!self.batch_failed);
+            let committed = !self.batch_failed;
             self.tell_outcomes(if committed { "committed" } else { "rolled_back" });
-            if let Some(transaction) = self.explicit.take() {
-                self.out.events.push(Event::TransactionEnd { transaction, committed });
-            }
+            self.tell_end();
+            self.closing = self.explicit.take().map(|transaction| (transaction, committed));
+            self.tell_end();
         } else {
             if self.explicit.is_none() {
-                self.explicit = Some(self.outcomes.last().map_or(self.transaction, |outcome| outcome.transaction));
+                self.explicit = Some(self.answered_in);
             }
             self.tell_outcomes("open");
+            self.tell_end();
         }
-        self.ended_by = None;
+        self.wrote = false;
         self.batch_failed = false;
         self.cut = None;
         self.guard_settled();
@@ -430,16 +474,6 @@ impl Session {
             "25P01" => !own,
             _ => true,
         }
-    }
-
-    fn parameter_status(&mut self, body: &[u8]) -> Result<bool, ServerFault> {
-        let (name, value) = backend::parameter(body).ok_or(ServerFault::Malformed(tag::PARAMETER_STATUS))?;
-        let safe = match name {
-            "standard_conforming_strings" => value == "on",
-            "client_encoding" => value.eq_ignore_ascii_case("utf8"),
-            _ => true,
-        };
-        if safe { Ok(true) } else { Err(ServerFault::Unsafe(format!("{name} to {value}"))) }
     }
 
     fn error(&mut self, message: &[u8], body: &[u8]) -> Result<bool, ServerFault> {
@@ -495,7 +529,7 @@ impl Session {
             Ask::Sync(sync) => {
                 let quiet = *sync == Sync::AfterCommit;
                 self.batch_failed |= !quiet;
-                if let Some(last) = self.outcomes.last_mut() {
+                if let Some((last, _)) = self.outcomes.last_mut() {
                     last.sqlstate = Some(report::sqlstate(body).to_owned());
                 }
                 Ok(!quiet)
@@ -543,15 +577,7 @@ impl Session {
 
     fn skipped(&mut self, record: Option<(u64, u64)>) {
         let Some((record, transaction)) = record else { return };
-        self.out.events.push(Event::Outcome(Outcome {
-            record,
-            transaction,
-            rows: 0,
-            bytes: 0,
-            tag: String::new(),
-            sqlstate: None,
-            state: "skipped",
-        }));
+        self.out.events.push(Event::Outcome(Outcome::without_answer(record, transaction, "skipped")));
     }
 
     /// Takes changes of names back, given in the order in which they were made.

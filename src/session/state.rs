@@ -7,7 +7,9 @@ use bytes::{Bytes, BytesMut};
 use crate::decision::Judgement;
 use crate::policy::BindParameters;
 use crate::wire::backend::Status;
+use crate::wire::report::Report;
 
+use super::fate::Fate;
 use super::names::Names;
 use super::parameters::Parameters;
 use super::pending::{Believed, Queue};
@@ -135,8 +137,15 @@ pub struct Outcome {
     pub tag: String,
     /// The error's SQLSTATE, if it failed.
     pub sqlstate: Option<String>,
-    /// `committed`, `rolled_back`, or `open` while its transaction goes on.
+    /// `committed`, `rolled_back`, `mixed` where a text's transactions ended differently, or `open` while its transaction goes on.
     pub state: &'static str,
+}
+
+impl Outcome {
+    /// Of a statement that the server did not answer.
+    pub(super) fn without_answer(record: u64, transaction: u64, state: &'static str) -> Outcome {
+        Outcome { record, transaction, rows: 0, bytes: 0, tag: String::new(), sqlstate: None, state }
+    }
 }
 
 /// What a session gives out, in order for each destination.
@@ -150,6 +159,8 @@ pub struct Output {
     pub events: Vec<Event>,
     /// The server is to be asked to cancel what it runs.
     pub cancel: bool,
+    /// The session is to end with this.
+    pub end: Option<Report>,
 }
 
 /// What becomes of the client's messages up to the next Sync.
@@ -170,6 +181,7 @@ pub(super) struct Progress {
     pub bytes: u64,
     pub tag: String,
     pub sqlstate: Option<String>,
+    pub fate: Fate,
 }
 
 /// The server's message that is passing through in pieces.
@@ -193,6 +205,9 @@ pub(super) struct Bound {
 pub struct Session {
     pub(super) settings: Settings,
     pub(super) read_only: bool,
+    /// Something relies on texts being read as they are judged.
+    pub(super) relies_on_reading: bool,
+    pub(super) text_settings: super::reading::TextSettings,
     /// How much of bind parameters is recorded.
     pub(super) recorded: BindParameters,
     pub(super) names: Names,
@@ -218,15 +233,22 @@ pub struct Session {
     pub(super) completed: u64,
     pub(super) transaction: u64,
     pub(super) explicit: Option<u64>,
+    /// A transaction that ended while its last statement is not told yet, and whether it committed.
+    pub(super) closing: Option<(u64, bool)>,
+    /// The transaction of the statement that was answered last.
+    pub(super) answered_in: u64,
+    /// A statement that ends the transaction was sent in this batch, and none behind it that begins one.
+    pub(super) end_sent: bool,
+    /// What is being answered may have changed something.
+    pub(super) wrote: bool,
     /// The server's open transaction was begun by the proxy: the client must not find itself in it.
     pub(super) ours: bool,
     /// Where the transaction stands is a guess until everything in flight is answered.
     pub(super) guessed: bool,
     /// A Flush was sent so that the answers in flight come before more is asked.
     pub(super) flushed: bool,
-    pub(super) ended_by: Option<bool>,
     pub(super) batch_failed: bool,
-    pub(super) outcomes: Vec<Outcome>,
+    pub(super) outcomes: Vec<(Outcome, Fate)>,
     pub(super) progress: Progress,
     pub(super) passing: Passing,
     pub(super) caps: super::cut::Caps,
@@ -247,6 +269,8 @@ impl Session {
         Session {
             settings,
             read_only,
+            relies_on_reading: true,
+            text_settings: super::reading::TextSettings::default(),
             recorded: BindParameters::None,
             names: Names::default(),
             queue: Queue::default(),
@@ -265,10 +289,13 @@ impl Session {
             completed: 0,
             transaction: 1,
             explicit: None,
+            closing: None,
+            answered_in: 1,
+            end_sent: false,
+            wrote: false,
             ours: false,
             guessed: false,
             flushed: false,
-            ended_by: None,
             batch_failed: false,
             outcomes: Vec::new(),
             progress: Progress::default(),
@@ -331,34 +358,19 @@ impl Session {
     pub fn abandon(&mut self) -> Vec<Event> {
         while let Some(pending) = self.queue.pop() {
             if let Some((record, transaction)) = pending.record {
-                self.outcomes.push(Outcome {
-                    record,
-                    transaction,
-                    rows: 0,
-                    bytes: 0,
-                    tag: String::new(),
-                    sqlstate: None,
-                    state: "unknown",
-                });
+                self.outcomes.push((Outcome::without_answer(record, transaction, "unknown"), Fate::default()));
             }
         }
         if let Some(script) = self.guard.script.take() {
             let (record, transaction) = script.record();
-            self.outcomes.push(Outcome {
-                record,
-                transaction,
-                rows: 0,
-                bytes: 0,
-                tag: String::new(),
-                sqlstate: None,
-                state: "unknown",
-            });
+            self.outcomes.push((Outcome::without_answer(record, transaction, "unknown"), Fate::default()));
         }
-        for outcome in std::mem::take(&mut self.outcomes) {
+        for (outcome, _) in std::mem::take(&mut self.outcomes) {
             self.out.events.push(Event::Outcome(outcome));
         }
-        if let Some(transaction) = self.explicit.take() {
-            self.out.events.push(Event::TransactionEnd { transaction, committed: false });
+        let lost = self.explicit.take().map(|transaction| (transaction, false));
+        for (transaction, committed) in self.closing.take().into_iter().chain(lost) {
+            self.out.events.push(Event::TransactionEnd { transaction, committed });
         }
         std::mem::take(&mut self.out.events)
     }

@@ -30,14 +30,39 @@ pub struct Token {
 
 /// The token that begins at byte `at`, which is no white space; `None` where it does not end, or where nothing stands.
 pub fn token_at(text: &str, at: usize) -> Option<Token> {
-    let mut scan = Scan { bytes: text.as_bytes(), at };
+    let mut scan = Scan { bytes: text.as_bytes(), at, escapes: false };
     let kind = scan.token(scan.peek(0)?)?;
     Some(Token { kind, start: at, end: scan.at })
 }
 
 /// The tokens of a text without its white space; `None` if it ends inside a string, a name or a comment.
 pub fn tokens(text: &str) -> Option<Vec<Token>> {
-    let mut scan = Scan { bytes: text.as_bytes(), at: 0 };
+    all_tokens(text, false)
+}
+
+/// A text that the server reads with `standard_conforming_strings` off, as it would be written with it on: each string in which a
+/// backslash begins an escape says so by its `E`. A text that ends inside a string, a name or a comment stays as it is.
+pub fn with_escapes_shown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut done = 0;
+    let tokens = all_tokens(text, true).unwrap_or_default();
+    for token in tokens.iter().filter(|token| token.kind == Kind::Text) {
+        let prefix = match text.as_bytes().get(token.start) {
+            Some(b'\'') => 0,
+            Some(b'n' | b'N') => 1,
+            _ => continue,
+        };
+        out.push_str(text.get(done..token.start).unwrap_or_default());
+        out.push_str(" E");
+        done = token.start + prefix;
+    }
+    out.push_str(text.get(done..).unwrap_or_default());
+    out
+}
+
+/// `escapes`: whether a backslash begins an escape in plain quotes too.
+fn all_tokens(text: &str, escapes: bool) -> Option<Vec<Token>> {
+    let mut scan = Scan { bytes: text.as_bytes(), at: 0, escapes };
     let mut found = Vec::new();
     while let Some(byte) = scan.peek(0) {
         let start = scan.at;
@@ -54,6 +79,8 @@ pub fn tokens(text: &str) -> Option<Vec<Token>> {
 struct Scan<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// A backslash begins an escape in plain quotes too.
+    escapes: bool,
 }
 
 fn is_space(byte: u8) -> bool {
@@ -81,9 +108,10 @@ impl Scan<'_> {
                 Some(Kind::Comment)
             }
             (b'/', Some(b'*'), _) => self.block_comment().map(|()| Kind::Comment),
-            (b'\'', ..) => self.string(0, false),
+            (b'\'', ..) => self.string(0, self.escapes),
             (b'e' | b'E', Some(b'\''), _) => self.string(1, true),
-            (b'b' | b'B' | b'x' | b'X' | b'n' | b'N', Some(b'\''), _) => self.string(1, false),
+            (b'n' | b'N', Some(b'\''), _) => self.string(1, self.escapes),
+            (b'b' | b'B' | b'x' | b'X', Some(b'\''), _) => self.string(1, false),
             (b'u' | b'U', Some(b'&'), Some(b'\'')) => self.string(2, false),
             (b'u' | b'U', Some(b'&'), Some(b'"')) => self.quoted_name(2),
             (b'"', ..) => self.quoted_name(0),
@@ -158,7 +186,7 @@ impl Scan<'_> {
 
     /// Where the quote of a continuation stands, if there is one.
     fn continuation(&self) -> Option<usize> {
-        let mut ahead = Scan { bytes: self.bytes, at: self.at };
+        let mut ahead = Scan { bytes: self.bytes, at: self.at, escapes: self.escapes };
         let mut newline = false;
         loop {
             match (ahead.peek(0)?, ahead.peek(1)) {

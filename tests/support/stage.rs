@@ -102,6 +102,7 @@ impl Stage {
         let settings = Settings { ids: Arc::new(Ids::default()), pooled, transaction_pooler, limits };
         let mut session = Session::new(settings, scope.policy().read_only);
         session.cap(caps);
+        session.rely_on_reading(scope.policy().relies_on_reading());
         Stage { door, scope, session, waiting: VecDeque::new(), from_server: Vec::new(), fault: None, left: false }
     }
 
@@ -111,6 +112,7 @@ impl Stage {
         self.door.replace(Arc::new(config));
         self.scope = self.door.scope_of("production", role).unwrap();
         self.session.hold_read_only(self.scope.policy().read_only);
+        self.session.rely_on_reading(self.scope.policy().relies_on_reading());
     }
 
     pub fn client(&mut self, messages: &[u8]) {
