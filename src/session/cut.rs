@@ -136,7 +136,7 @@ impl Session {
         }
         let untrue = match status {
             Status::Failed => false,
-            Status::Idle => self.wrote,
+            Status::Idle => self.wrote && !self.batch_failed,
             Status::InTransaction if self.queue.is_empty() && !self.batch_open => {
                 self.goes_over();
                 false

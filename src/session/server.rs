@@ -388,11 +388,11 @@ impl Session {
         if shown {
             self.make_cut_true(status);
         }
-        if self.out.end.is_some() || shown && !self.ready_over(status) {
+        if shown && !self.ready_over(status) {
             return Ok(false);
         }
         self.settle(shown);
-        Ok(shown)
+        Ok(shown && self.out.end.is_none())
     }
 
     /// The server is still in a transaction that the proxy began, because a cancel request met its COMMIT or because an
