@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use crate::decision::Judgement;
+use crate::decision::{Judgement, is_utf8};
 use crate::wire::backend::{self, Status, tag};
 use crate::wire::report::Report;
 use crate::wire::{HEADER_BYTES, Header, Peek, peek, report, write};
@@ -436,7 +436,8 @@ impl Session {
         let (name, value) = backend::parameter(body).ok_or(ServerFault::Malformed(tag::PARAMETER_STATUS))?;
         let safe = match name {
             "standard_conforming_strings" => value == "on",
-            "client_encoding" => value.eq_ignore_ascii_case("utf8"),
+            // The server tells `UNICODE` as it was set, and any other name by its own.
+            "client_encoding" => is_utf8(value),
             _ => true,
         };
         if safe { Ok(true) } else { Err(ServerFault::Unsafe(format!("{name} to {value}"))) }

@@ -1,0 +1,246 @@
+//! The suites: where each comes from, how it is run, and what it says of each of its tests.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::support::{self, PASSWORD, SUPERUSER};
+
+/// How long a whole suite may run.
+const DEADLINE_SECONDS: &str = "900";
+
+/// What came of one test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Passed,
+    /// With the reason.
+    Skipped(String),
+    /// With what it said last.
+    Failed(String),
+}
+
+/// By the test's name.
+pub type Outcomes = BTreeMap<String, Outcome>;
+
+/// The server that a suite is pointed at.
+pub struct Target<'a> {
+    pub port: u16,
+    /// `PGOPTIONS`.
+    pub options: &'a str,
+    /// The file in the tests' folder that keeps what the suite printed.
+    pub log: &'a str,
+}
+
+/// A driver's suite.
+pub struct Suite {
+    /// Its name here and the folder that it is looked for in.
+    pub name: &'static str,
+    /// Settings of its servers.
+    pub settings: &'static [&'static str],
+    /// The version of the driver that is tested.
+    pub version: fn(&Path) -> String,
+    /// Runs it.
+    pub run: fn(&Path, &Target<'_>) -> Outcomes,
+}
+
+pub const SUITES: [Suite; 4] = [
+    Suite {
+        name: "psycopg2",
+        settings: &["wal_level=logical"],
+        version: |_| python_version("psycopg2-binary"),
+        run: psycopg2,
+    },
+    Suite { name: "asyncpg", settings: &[], version: |_| python_version("asyncpg"), run: asyncpg },
+    Suite { name: "psycopg3", settings: &[], version: |_| python_version("psycopg"), run: psycopg3 },
+    Suite { name: "node-postgres", settings: &[], version: |_| node_version(), run: node_postgres },
+];
+
+impl Suite {
+    /// Where its files are: below `sources`, or where `scripts/install.sh suites` unpacked the package.
+    pub fn source(&self, sources: Option<&Path>) -> Option<PathBuf> {
+        let given = sources.map(|folder| folder.join(self.name)).filter(|folder| folder.is_dir());
+        given.or_else(|| Some(installed().join(self.name)).filter(|folder| folder.is_dir()))
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn installed() -> PathBuf {
+    root().join("target/clients/driver-suites/sources")
+}
+
+fn python() -> PathBuf {
+    root().join("target/clients/driver-suites/bin/python")
+}
+
+fn python_version(package: &str) -> String {
+    let program = format!("import importlib.metadata as m; print({package:?}, m.version({package:?}))");
+    said(Command::new(python()).args(["-c", &program]))
+}
+
+fn said(command: &mut Command) -> String {
+    String::from_utf8_lossy(&command.output().unwrap().stdout).trim().to_owned()
+}
+
+/// A folder of its own for one run.
+fn work(name: &str) -> PathBuf {
+    static RUNS: AtomicU32 = AtomicU32::new(0);
+    let run = RUNS.fetch_add(1, Ordering::Relaxed);
+    let folder = support::folder().join(format!("driver-suite-{}-{run}-{name}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// A copy of a suite's tests without the driver's source beside them: the installed driver is what is tested.
+fn copy(from: &Path, to: &Path) {
+    let done = Command::new("cp").arg("-aL").arg(from).arg(to).status().unwrap();
+    assert!(done.success(), "cannot copy {}", from.display());
+}
+
+fn environment(command: &mut Command, target: &Target<'_>) {
+    command
+        .env("PGHOST", "127.0.0.1")
+        .env("PGPORT", target.port.to_string())
+        .env("PGUSER", SUPERUSER)
+        .env("PGPASSWORD", PASSWORD)
+        .env("PGDATABASE", crate::DATABASE)
+        .env("PGSSLMODE", "disable")
+        .env("PGTZ", "UTC");
+    if !target.options.is_empty() {
+        command.env("PGOPTIONS", target.options);
+    }
+}
+
+/// pytest over the folder `tests` of a source, and what it says of each test.
+fn pytest(name: &str, source: &Path, target: &Target<'_>, set: &[(&str, String)], arguments: &[&str]) -> Outcomes {
+    let folder = work(name);
+    copy(&source.join("tests"), &folder.join("tests"));
+    let mut command = Command::new("timeout");
+    command.arg(DEADLINE_SECONDS).arg(python());
+    command.args(["-m", "pytest", "-p", "no:cacheprovider", "-o", "addopts=", "-v", "-rA", "--tb=short", "--color=no"]);
+    command.args(arguments).arg("tests").current_dir(&folder).env("COLUMNS", "2000");
+    environment(&mut command, target);
+    for (name, value) in set {
+        command.env(name, value);
+    }
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    fs::write(support::folder().join(target.log), format!("{text}{}", String::from_utf8_lossy(&output.stderr)))
+        .unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    assert!(!text.contains("during collection"), "{name}: not every test was found: {text}");
+    outcomes_of_pytest(&text)
+}
+
+/// Out of pytest's progress (`tests/a.py::Case::test PASSED [ 1%]`) and its summary (`FAILED tests/a.py::Case::test - why`).
+fn outcomes_of_pytest(text: &str) -> Outcomes {
+    let mut outcomes = Outcomes::new();
+    for line in text.lines() {
+        let Some((name, rest)) = line.split_once(' ').filter(|(name, _)| name.contains("::")) else { continue };
+        let outcome = match rest.split_whitespace().next() {
+            Some("PASSED" | "XPASS") => Outcome::Passed,
+            Some("SKIPPED" | "XFAIL") => Outcome::Skipped(rest.split_once('(').map_or("", |(_, why)| why).to_owned()),
+            Some("FAILED" | "ERROR") => Outcome::Failed(String::new()),
+            _ => continue,
+        };
+        // A test that passed and whose end failed has two lines.
+        let known = outcomes.entry(name.to_owned()).or_insert(Outcome::Passed);
+        if *known == Outcome::Passed {
+            *known = outcome;
+        }
+    }
+    for line in text.lines() {
+        let Some(rest) = ["FAILED ", "ERROR "].iter().find_map(|word| line.strip_prefix(word)) else { continue };
+        let (name, why) = rest.split_once(" - ").unwrap_or((rest, ""));
+        outcomes.insert(name.to_owned(), Outcome::Failed(why.trim().to_owned()));
+    }
+    outcomes
+}
+
+fn psycopg2(source: &Path, target: &Target<'_>) -> Outcomes {
+    let set = [("PSYCOPG2_TESTDB", crate::DATABASE.to_owned()), ("PSYCOPG2_TEST_REPL_DSN", String::new())];
+    pytest("psycopg2", source, target, &set, &[])
+}
+
+fn asyncpg(source: &Path, target: &Target<'_>) -> Outcomes {
+    pytest("asyncpg", source, target, &[], &[])
+}
+
+fn psycopg3(source: &Path, target: &Target<'_>) -> Outcomes {
+    let dsn =
+        format!("host=127.0.0.1 port={} user={SUPERUSER} password={PASSWORD} dbname={}", target.port, crate::DATABASE);
+    // What measures time, needs a network or checks types has nothing to do with the server.
+    let without = "not slow and not timing and not dns and not mypy and not flakey and not subprocess";
+    pytest("psycopg3", source, target, &[("PSYCOPG_TEST_DSN", dsn)], &["-m", without])
+}
+
+fn node_modules() -> PathBuf {
+    root().join("target/clients/node/node_modules")
+}
+
+fn node_version() -> String {
+    said(
+        Command::new("node")
+            .arg("-p")
+            .arg("'pg ' + require('pg/package.json').version")
+            .env("NODE_PATH", node_modules()),
+    )
+}
+
+/// node-postgres' integration tests: each file is a program, and each of its tests a line.
+fn node_postgres(source: &Path, target: &Target<'_>) -> Outcomes {
+    let folder = work("node-postgres");
+    let package = folder.join("pg");
+    copy(&node_modules().join("pg"), &package);
+    copy(&source.join("packages/pg/test"), &package.join("test"));
+    let mut files = Vec::new();
+    programs(&package.join("test/integration"), &mut files);
+    files.sort();
+    let paths = [node_modules(), root().join("target/clients/node-suites/node_modules")];
+    let mut outcomes = Outcomes::new();
+    let mut log = String::new();
+    for file in files {
+        let mut command = Command::new("timeout");
+        command.args(["60", "node"]).arg(&file).current_dir(&package);
+        command.env("NODE_PATH", std::env::join_paths(&paths).unwrap());
+        environment(&mut command, target);
+        let output = command.output().unwrap();
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let name = file.strip_prefix(package.join("test")).unwrap().display().to_string();
+        outcomes.extend(outcomes_of_node(&name, &text, output.status.success()));
+        log.push_str(&format!("== {name}: {}\n{text}\n", output.status));
+    }
+    fs::write(support::folder().join(target.log), log).unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    outcomes
+}
+
+fn programs(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            programs(&path, files);
+        } else if path.to_string_lossy().ends_with("-tests.js") {
+            files.push(path);
+        }
+    }
+}
+
+/// The file itself, and every line `  name ✔`.
+fn outcomes_of_node(file: &str, text: &str, success: bool) -> Outcomes {
+    let passed = text.lines().filter_map(|line| line.trim().strip_suffix('✔'));
+    let mut outcomes: Outcomes = passed.map(|name| (format!("{file}: {}", name.trim()), Outcome::Passed)).collect();
+    let told = || {
+        let lines = text.lines().map(str::trim);
+        let mut errors =
+            lines.filter(|line| line.contains("rror:") || line.contains("pgwarden") || line.contains("FAILED"));
+        errors.next().unwrap_or_default().to_owned()
+    };
+    let whole = if success { Outcome::Passed } else { Outcome::Failed(told()) };
+    outcomes.insert(file.to_owned(), whole);
+    outcomes
+}
