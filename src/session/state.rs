@@ -193,6 +193,8 @@ pub(super) struct Bound {
 pub struct Session {
     pub(super) settings: Settings,
     pub(super) read_only: bool,
+    /// The server told the client why it ends the connection.
+    pub(super) server_said_why: bool,
     /// How much of bind parameters is recorded.
     pub(super) recorded: BindParameters,
     pub(super) names: Names,
@@ -247,6 +249,7 @@ impl Session {
         Session {
             settings,
             read_only,
+            server_said_why: false,
             recorded: BindParameters::None,
             names: Names::default(),
             queue: Queue::default(),
@@ -283,6 +286,11 @@ impl Session {
             sent_bytes: 0,
             out: Output::default(),
         }
+    }
+
+    /// Whether the server told the client why it ends the connection.
+    pub fn server_said_why(&self) -> bool {
+        self.server_said_why
     }
 
     /// A new policy applies from the next statement on, and so does a grant or its end.

@@ -1,17 +1,16 @@
 //! `docs/suites.md`, out of what the drivers' suites came to.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::{Comparison, Found};
+use crate::{Comparison, Explained, Found};
 
 /// Whether a failed test says that pgwarden refused it something.
 pub fn refused(said: &str) -> bool {
-    said.contains("pgwarden: ")
+    said.contains("pgwarden: ") && said.contains("is not allowed for role")
 }
 
 /// The whole page.
-pub fn page(found: &[Found], explained: &BTreeMap<(String, String, String), String>, servers: &str) -> String {
+pub fn page(found: &[Found], explained: &Explained, servers: &str) -> String {
     let mut text = format!(
         "<!-- Written by `make driver-suites`: do not edit. -->\n\n# The drivers' own suites\n\npgwarden {}, with {servers}.\n\n\
          Each driver's own tests, on Postgres 15 without pgwarden twice and through it once. A test counts when it passes in both direct \
@@ -40,19 +39,13 @@ fn roles(found: &Found) -> [(&'static str, &Comparison); 2] {
 }
 
 /// The tests that differ, and why each does.
-fn section(
-    found: &Found,
-    role: &str,
-    comparison: &Comparison,
-    explained: &BTreeMap<(String, String, String), String>,
-) -> String {
+fn section(found: &Found, role: &str, comparison: &Comparison, explained: &Explained) -> String {
     if comparison.different.is_empty() {
         return String::new();
     }
     let mut text = format!("\n## {}, `{role}`\n\n| test | why |\n| --- | --- |\n", found.version);
     for (test, said) in &comparison.different {
-        let key = (found.suite.name.to_owned(), role.to_owned(), test.clone());
-        let why = explained.get(&key).map_or(said.as_str(), String::as_str);
+        let why = explained.of(found.suite.name, role, test).unwrap_or(said);
         let _ = writeln!(text, "| `{}` | {} |", test.replace('|', "\\|"), why.replace('|', "\\|"));
     }
     text

@@ -121,7 +121,7 @@ fn pytest(name: &str, source: &Path, target: &Target<'_>, set: &[(&str, String)]
     copy(&source.join("tests"), &folder.join("tests"));
     let mut command = Command::new("timeout");
     command.arg(DEADLINE_SECONDS).arg(python());
-    command.args(["-m", "pytest", "-p", "no:cacheprovider", "-o", "addopts=", "-v", "-rA", "--tb=short", "--color=no"]);
+    command.args(["-m", "pytest", "-o", "addopts=", "-v", "-rA", "--tb=short", "--color=no"]);
     command.args(arguments).arg("tests").current_dir(&folder).env("COLUMNS", "2000");
     environment(&mut command, target);
     for (name, value) in set {
@@ -235,10 +235,10 @@ fn outcomes_of_node(file: &str, text: &str, success: bool) -> Outcomes {
     let passed = text.lines().filter_map(|line| line.trim().strip_suffix('✔'));
     let mut outcomes: Outcomes = passed.map(|name| (format!("{file}: {}", name.trim()), Outcome::Passed)).collect();
     let told = || {
-        let lines = text.lines().map(str::trim);
-        let mut errors =
-            lines.filter(|line| line.contains("rror:") || line.contains("pgwarden") || line.contains("FAILED"));
-        errors.next().unwrap_or_default().to_owned()
+        let lines = || text.lines().map(str::trim);
+        let refused = lines().find(|line| crate::page::refused(line));
+        let error = || lines().find(|line| line.contains("rror:") || line.contains("FAILED"));
+        refused.or_else(error).unwrap_or_default().to_owned()
     };
     let whole = if success { Outcome::Passed } else { Outcome::Failed(told()) };
     outcomes.insert(file.to_owned(), whole);
