@@ -291,6 +291,12 @@ suites_stage() {
     suite_source psycopg2
     suite_source asyncpg
     node_modules node-suites
+    missing=
+    [ -e /usr/share/java/junit-platform-console.jar ] || missing="$missing junit5"
+    [ -e /usr/share/java/junit4.jar ] || missing="$missing junit4 libhamcrest-java"
+    [ -e /usr/share/java/checker-qual.jar ] || missing="$missing libchecker-framework-java"
+    # shellcheck disable=SC2086
+    [ -z "$missing" ] || apt_install $missing
 }
 
 # What the proxy is measured beside.

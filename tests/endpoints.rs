@@ -309,10 +309,8 @@ free = {{ policy = "unrestricted", endpoint = "direct" }}
 // ----- the end of a connection -----
 
 /// What ends the server's connection, and the SQLSTATE that the client gets for it.
-const ENDS: [(&str, &str); 2] = [
-    ("select pg_terminate_backend(pg_backend_pid())", "57P01"),
-    ("set idle_session_timeout = '50ms'", "57P05"),
-];
+const ENDS: [(&str, &str); 2] =
+    [("select pg_terminate_backend(pg_backend_pid())", "57P01"), ("set idle_session_timeout = '50ms'", "57P05")];
 
 #[test]
 fn a_session_that_the_server_ends_is_told_once() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::support::{self, PASSWORD, SUPERUSER};
@@ -45,7 +46,7 @@ pub struct Suite {
     pub run: fn(&Path, &Target<'_>) -> Outcomes,
 }
 
-pub const SUITES: [Suite; 4] = [
+pub const SUITES: [Suite; 5] = [
     Suite {
         name: "psycopg2",
         settings: &["wal_level=logical"],
@@ -55,6 +56,7 @@ pub const SUITES: [Suite; 4] = [
     Suite { name: "asyncpg", settings: &[], version: |_| python_version("asyncpg"), run: asyncpg },
     Suite { name: "psycopg3", settings: &[], version: |_| python_version("psycopg"), run: psycopg3 },
     Suite { name: "node-postgres", settings: &[], version: |_| node_version(), run: node_postgres },
+    Suite { name: "pgjdbc", settings: &[], version: |_| pgjdbc_version(), run: pgjdbc },
 ];
 
 impl Suite {
@@ -243,4 +245,115 @@ fn outcomes_of_node(file: &str, text: &str, success: bool) -> Outcomes {
     let whole = if success { Outcome::Passed } else { Outcome::Failed(told()) };
     outcomes.insert(file.to_owned(), whole);
     outcomes
+}
+
+/// Debian's folder of Java libraries.
+const JARS: &str = "/usr/share/java";
+/// What pgjdbc's tests are compiled and run with.
+const LIBRARIES: [&str; 16] = [
+    "postgresql",
+    "junit-jupiter-api",
+    "junit-jupiter-params",
+    "junit-jupiter-engine",
+    "junit-vintage-engine",
+    "junit4",
+    "hamcrest",
+    "apiguardian-api",
+    "opentest4j",
+    "junit-platform-commons",
+    "junit-platform-engine",
+    "junit-platform-launcher",
+    "junit-platform-console",
+    "junit-platform-reporting",
+    "picocli",
+    "checker-qual",
+];
+/// Libraries that Debian has not: what is written with them does not run, nor do the lists of tests that name it.
+const MISSING: &str = "systemstubs|jiderhamn|org.postgresql.osgi|StubEnvironmentAndProperties|Suite.SuiteClasses";
+
+fn pgjdbc_version() -> String {
+    let version = said(Command::new("dpkg-query").args(["-W", "-f", "${Version}", "libpostgresql-jdbc-java"]));
+    format!("pgjdbc {}", version.split('-').next().unwrap_or_default())
+}
+
+fn libraries() -> String {
+    let reporting = "opentest4j-reporting-events";
+    LIBRARIES.iter().chain([&reporting]).map(|name| format!(":{JARS}/{name}.jar")).collect()
+}
+
+/// pgjdbc's tests, compiled once against Debian's driver.
+fn pgjdbc_classes(source: &Path) -> &'static Path {
+    static CLASSES: OnceLock<PathBuf> = OnceLock::new();
+    CLASSES.get_or_init(|| {
+        let folder = work("pgjdbc-classes");
+        let tests = source.join("pgjdbc/src/test");
+        let files = said(Command::new("grep").args(["-rLE", MISSING, "--include=*.java"]).arg(tests.join("java")));
+        let mut command = Command::new("javac");
+        command.args(["-nowarn", "-proc:none", "-encoding", "UTF-8", "-cp", &libraries(), "-d"]).arg(&folder);
+        let done = command.args(files.lines()).output().unwrap();
+        assert!(done.status.success(), "pgjdbc's tests do not compile: {}", String::from_utf8_lossy(&done.stderr));
+        copy(&tests.join("resources/."), &folder);
+        folder
+    })
+}
+
+fn pgjdbc(source: &Path, target: &Target<'_>) -> Outcomes {
+    let folder = work("pgjdbc");
+    let classes = pgjdbc_classes(source);
+    let mut command = Command::new("timeout");
+    command.args([DEADLINE_SECONDS, "java", "-Duser.timezone=UTC"]);
+    command.arg(format!("-Dbuild.properties.relative.path={}/", source.display()));
+    let settings = [
+        ("server", "127.0.0.1"),
+        ("port", &target.port.to_string()),
+        ("database", crate::DATABASE),
+        ("username", SUPERUSER),
+        ("password", PASSWORD),
+        ("privilegedUser", SUPERUSER),
+        ("privilegedPassword", PASSWORD),
+    ];
+    command.args(settings.map(|(name, value)| format!("-D{name}={value}")));
+    if !target.options.is_empty() {
+        command.arg(format!("-Doptions={}", target.options));
+    }
+    command.args(["-cp", &format!("{}{}", classes.display(), libraries())]);
+    command.args([
+        "org.junit.platform.console.ConsoleLauncher",
+        "--disable-banner",
+        "--details=none",
+        "--scan-classpath",
+    ]);
+    let output = command.arg(classes).arg("--reports-dir").arg(&folder).current_dir(&folder).output().unwrap();
+    let reports = ["TEST-junit-vintage.xml", "TEST-junit-jupiter.xml"];
+    let text: String = reports.iter().map(|name| fs::read_to_string(folder.join(name)).unwrap_or_default()).collect();
+    fs::write(
+        support::folder().join(target.log),
+        format!("{text}{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)),
+    )
+    .unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    outcomes_of_junit(&text)
+}
+
+/// Out of JUnit's reports: `<testcase name="a" classname="b" …>`, and what stands in it.
+fn outcomes_of_junit(text: &str) -> Outcomes {
+    let mut outcomes = Outcomes::new();
+    for case in text.split("<testcase ").skip(1) {
+        let head = case.split('>').next().unwrap_or_default();
+        let name = format!("{}.{}", attribute(head, "classname"), attribute(head, "name"));
+        let inside = case.split("</testcase>").next().unwrap_or_default();
+        let failed = ["<failure", "<error"].iter().find_map(|tag| inside.split(tag).nth(1));
+        let outcome = match failed {
+            Some(failure) => Outcome::Failed(attribute(failure, "message").replace("&#10;", " ").replace('\n', " ")),
+            None if inside.contains("<skipped") => Outcome::Skipped(String::new()),
+            None => Outcome::Passed,
+        };
+        outcomes.insert(name, outcome);
+    }
+    outcomes
+}
+
+fn attribute(text: &str, name: &str) -> String {
+    let value = text.split(&format!("{name}=\"")).nth(1).and_then(|rest| rest.split('"').next());
+    value.unwrap_or_default().to_owned()
 }
