@@ -21,7 +21,10 @@ pub fn page(found: &[Found], explained: &Explained, servers: &str) -> String {
     );
     for one in found {
         for (role, comparison) in roles(one) {
-            let Comparison { tests, direct, through, different, .. } = comparison;
+            let Some(Comparison { tests, direct, through, different, .. }) = comparison else {
+                let _ = writeln!(text, "| {} | `{role}` | not run to its end | – | – | – |", one.version);
+                continue;
+            };
             let _ =
                 writeln!(text, "| {} | `{role}` | {tests} | {direct} | {through} | {} |", one.version, different.len());
         }
@@ -34,15 +37,15 @@ pub fn page(found: &[Found], explained: &Explained, servers: &str) -> String {
     text
 }
 
-fn roles(found: &Found) -> [(&'static str, &Comparison); 2] {
-    [("unrestricted", &found.unrestricted), ("read-only", &found.read_only)]
+fn roles(found: &Found) -> [(&'static str, Option<&Comparison>); 2] {
+    [("unrestricted", found.unrestricted.as_ref()), ("read-only", found.read_only.as_ref())]
 }
 
 /// The tests that differ, and why each does.
-fn section(found: &Found, role: &str, comparison: &Comparison, explained: &Explained) -> String {
-    if comparison.different.is_empty() {
+fn section(found: &Found, role: &str, comparison: Option<&Comparison>, explained: &Explained) -> String {
+    let Some(comparison) = comparison.filter(|comparison| !comparison.different.is_empty()) else {
         return String::new();
-    }
+    };
     let mut text = format!("\n## {}, `{role}`\n\n| test | why |\n| --- | --- |\n", found.version);
     for (test, said) in &comparison.different {
         let why = explained.of(found.suite.name, role, test).unwrap_or(said);

@@ -30,8 +30,6 @@ pub struct Target<'a> {
     pub port: u16,
     /// `PGOPTIONS`.
     pub options: &'a str,
-    /// The file in the tests' folder that keeps what the suite printed.
-    pub log: &'a str,
 }
 
 /// A driver's suite.
@@ -42,8 +40,10 @@ pub struct Suite {
     pub settings: &'static [&'static str],
     /// The version of the driver that is tested.
     pub version: fn(&Path) -> String,
-    /// Runs it.
-    pub run: fn(&Path, &Target<'_>) -> Outcomes,
+    /// Runs it and gives what it printed.
+    pub run: fn(&Path, &Target<'_>) -> String,
+    /// What that says of each test; `None` where not every test was found.
+    pub outcomes: fn(&str) -> Option<Outcomes>,
 }
 
 pub const SUITES: [Suite; 5] = [
@@ -52,11 +52,30 @@ pub const SUITES: [Suite; 5] = [
         settings: &["wal_level=logical"],
         version: |_| python_version("psycopg2-binary"),
         run: psycopg2,
+        outcomes: outcomes_of_pytest,
     },
-    Suite { name: "asyncpg", settings: &[], version: |_| python_version("asyncpg"), run: asyncpg },
-    Suite { name: "psycopg3", settings: &[], version: |_| python_version("psycopg"), run: psycopg3 },
-    Suite { name: "node-postgres", settings: &[], version: |_| node_version(), run: node_postgres },
-    Suite { name: "pgjdbc", settings: &[], version: |_| pgjdbc_version(), run: pgjdbc },
+    Suite {
+        name: "asyncpg",
+        settings: &[],
+        version: |_| python_version("asyncpg"),
+        run: asyncpg,
+        outcomes: outcomes_of_pytest,
+    },
+    Suite {
+        name: "psycopg3",
+        settings: &[],
+        version: |_| python_version("psycopg"),
+        run: psycopg3,
+        outcomes: outcomes_of_pytest,
+    },
+    Suite {
+        name: "node-postgres",
+        settings: &[],
+        version: |_| node_version(),
+        run: node_postgres,
+        outcomes: outcomes_of_node,
+    },
+    Suite { name: "pgjdbc", settings: &[], version: |_| pgjdbc_version(), run: pgjdbc, outcomes: outcomes_of_junit },
 ];
 
 impl Suite {
@@ -118,7 +137,7 @@ fn environment(command: &mut Command, target: &Target<'_>) {
 }
 
 /// pytest over the folder `tests` of a source, and what it says of each test.
-fn pytest(name: &str, source: &Path, target: &Target<'_>, set: &[(&str, String)], arguments: &[&str]) -> Outcomes {
+fn pytest(name: &str, source: &Path, target: &Target<'_>, set: &[(&str, String)], arguments: &[&str]) -> String {
     let folder = work(name);
     copy(&source.join("tests"), &folder.join("tests"));
     let mut command = Command::new("timeout");
@@ -130,16 +149,17 @@ fn pytest(name: &str, source: &Path, target: &Target<'_>, set: &[(&str, String)]
         command.env(name, value);
     }
     let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    fs::write(support::folder().join(target.log), format!("{text}{}", String::from_utf8_lossy(&output.stderr)))
-        .unwrap();
     fs::remove_dir_all(&folder).unwrap();
-    assert!(!text.contains("during collection"), "{name}: not every test was found: {text}");
-    outcomes_of_pytest(&text)
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// Out of pytest's progress (`tests/a.py::Case::test PASSED [ 1%]`) and its summary (`FAILED tests/a.py::Case::test - why`).
-fn outcomes_of_pytest(text: &str) -> Outcomes {
+fn outcomes_of_pytest(text: &str) -> Option<Outcomes> {
+    let ended = text.contains(" passed") && !text.contains("during collection");
+    ended.then(|| outcomes_of_pytest_lines(text))
+}
+
+fn outcomes_of_pytest_lines(text: &str) -> Outcomes {
     let mut outcomes = Outcomes::new();
     for line in text.lines() {
         let Some((name, rest)) = line.split_once(' ').filter(|(name, _)| name.contains("::")) else { continue };
@@ -163,16 +183,16 @@ fn outcomes_of_pytest(text: &str) -> Outcomes {
     outcomes
 }
 
-fn psycopg2(source: &Path, target: &Target<'_>) -> Outcomes {
+fn psycopg2(source: &Path, target: &Target<'_>) -> String {
     let set = [("PSYCOPG2_TESTDB", crate::DATABASE.to_owned()), ("PSYCOPG2_TEST_REPL_DSN", String::new())];
     pytest("psycopg2", source, target, &set, &[])
 }
 
-fn asyncpg(source: &Path, target: &Target<'_>) -> Outcomes {
+fn asyncpg(source: &Path, target: &Target<'_>) -> String {
     pytest("asyncpg", source, target, &[], &[])
 }
 
-fn psycopg3(source: &Path, target: &Target<'_>) -> Outcomes {
+fn psycopg3(source: &Path, target: &Target<'_>) -> String {
     let dsn =
         format!("host=127.0.0.1 port={} user={SUPERUSER} password={PASSWORD} dbname={}", target.port, crate::DATABASE);
     // What measures time, needs a network or checks types has nothing to do with the server.
@@ -194,7 +214,7 @@ fn node_version() -> String {
 }
 
 /// node-postgres' integration tests: each file is a program, and each of its tests a line.
-fn node_postgres(source: &Path, target: &Target<'_>) -> Outcomes {
+fn node_postgres(source: &Path, target: &Target<'_>) -> String {
     let folder = work("node-postgres");
     let package = folder.join("pg");
     copy(&node_modules().join("pg"), &package);
@@ -203,7 +223,6 @@ fn node_postgres(source: &Path, target: &Target<'_>) -> Outcomes {
     programs(&package.join("test/integration"), &mut files);
     files.sort();
     let paths = [node_modules(), root().join("target/clients/node-suites/node_modules")];
-    let mut outcomes = Outcomes::new();
     let mut log = String::new();
     for file in files {
         let mut command = Command::new("timeout");
@@ -213,12 +232,10 @@ fn node_postgres(source: &Path, target: &Target<'_>) -> Outcomes {
         let output = command.output().unwrap();
         let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         let name = file.strip_prefix(package.join("test")).unwrap().display().to_string();
-        outcomes.extend(outcomes_of_node(&name, &text, output.status.success()));
         log.push_str(&format!("== {name}: {}\n{text}\n", output.status));
     }
-    fs::write(support::folder().join(target.log), log).unwrap();
     fs::remove_dir_all(&folder).unwrap();
-    outcomes
+    log
 }
 
 fn programs(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -232,8 +249,19 @@ fn programs(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
+/// Out of what every file printed, under a line `== file: status`.
+fn outcomes_of_node(text: &str) -> Option<Outcomes> {
+    let mut outcomes = Outcomes::new();
+    for part in text.split("\n== ") {
+        let (head, rest) = part.split_once('\n')?;
+        let (file, status) = head.trim_start_matches("== ").rsplit_once(": exit status: ")?;
+        outcomes.extend(outcomes_of_file(file, rest, status == "0"));
+    }
+    Some(outcomes)
+}
+
 /// The file itself, and every line `  name ✔`.
-fn outcomes_of_node(file: &str, text: &str, success: bool) -> Outcomes {
+fn outcomes_of_file(file: &str, text: &str, success: bool) -> Outcomes {
     let passed = text.lines().filter_map(|line| line.trim().strip_suffix('✔'));
     let mut outcomes: Outcomes = passed.map(|name| (format!("{file}: {}", name.trim()), Outcome::Passed)).collect();
     let told = || {
@@ -297,7 +325,7 @@ fn pgjdbc_classes(source: &Path) -> &'static Path {
     })
 }
 
-fn pgjdbc(source: &Path, target: &Target<'_>) -> Outcomes {
+fn pgjdbc(source: &Path, target: &Target<'_>) -> String {
     let folder = work("pgjdbc");
     let classes = pgjdbc_classes(source);
     let mut command = Command::new("timeout");
@@ -326,17 +354,12 @@ fn pgjdbc(source: &Path, target: &Target<'_>) -> Outcomes {
     let output = command.arg(classes).arg("--reports-dir").arg(&folder).current_dir(&folder).output().unwrap();
     let reports = ["TEST-junit-vintage.xml", "TEST-junit-jupiter.xml"];
     let text: String = reports.iter().map(|name| fs::read_to_string(folder.join(name)).unwrap_or_default()).collect();
-    fs::write(
-        support::folder().join(target.log),
-        format!("{text}{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)),
-    )
-    .unwrap();
     fs::remove_dir_all(&folder).unwrap();
-    outcomes_of_junit(&text)
+    format!("{text}{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// Out of JUnit's reports: `<testcase name="a" classname="b" …>`, and what stands in it.
-fn outcomes_of_junit(text: &str) -> Outcomes {
+fn outcomes_of_junit(text: &str) -> Option<Outcomes> {
     let mut outcomes = Outcomes::new();
     for case in text.split("<testcase ").skip(1) {
         let head = case.split('>').next().unwrap_or_default();
@@ -350,7 +373,7 @@ fn outcomes_of_junit(text: &str) -> Outcomes {
         };
         outcomes.insert(name, outcome);
     }
-    outcomes
+    (!outcomes.is_empty()).then_some(outcomes)
 }
 
 fn attribute(text: &str, name: &str) -> String {
