@@ -92,20 +92,20 @@ fn pgwarden(server: &Postgres, policy: &str) -> Pgwarden {
 
 /// Runs a suite three times.
 fn run(suite: &Suite, source: &Path, policy: &str) {
-    let read_only = policy == "read-only";
-    let servers = [(); 3].map(|()| Postgres::start_with(Version::V15, suite.settings));
+    let read_only: &[&str] = if policy == "read-only" { &["default_transaction_read_only=on"] } else { &[] };
+    let direct = [suite.settings, read_only].concat();
+    let servers = [&direct[..], &direct, suite.settings].map(|settings| Postgres::start_with(Version::V15, settings));
     let pgwarden = pgwarden(&servers[2], policy);
-    let options = if read_only { "-c default_transaction_read_only=on" } else { "" };
     std::thread::scope(|scope| {
-        let asked = |port: u16, options: &'static str, path: &'static str| {
+        let asked = |port: u16, path: &'static str| {
             scope.spawn(move || {
-                let log = (suite.run)(source, &Target { port, options });
+                let log = (suite.run)(source, &Target { port });
                 std::fs::write(log_of(suite, policy, path), log).unwrap();
             });
         };
-        asked(servers[0].port(), options, PATHS[0]);
-        asked(servers[1].port(), options, PATHS[1]);
-        asked(pgwarden.port(), "", PATHS[2]);
+        asked(servers[0].port(), PATHS[0]);
+        asked(servers[1].port(), PATHS[1]);
+        asked(pgwarden.port(), PATHS[2]);
     });
 }
 

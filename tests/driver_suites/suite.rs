@@ -26,10 +26,8 @@ pub enum Outcome {
 pub type Outcomes = BTreeMap<String, Outcome>;
 
 /// The server that a suite is pointed at.
-pub struct Target<'a> {
+pub struct Target {
     pub port: u16,
-    /// `PGOPTIONS`.
-    pub options: &'a str,
 }
 
 /// A driver's suite.
@@ -41,7 +39,7 @@ pub struct Suite {
     /// The version of the driver that is tested.
     pub version: fn(&Path) -> String,
     /// Runs it and gives what it printed.
-    pub run: fn(&Path, &Target<'_>) -> String,
+    pub run: fn(&Path, &Target) -> String,
     /// What that says of each test; `None` where not every test was found.
     pub outcomes: fn(&str) -> Option<Outcomes>,
 }
@@ -122,7 +120,7 @@ fn copy(from: &Path, to: &Path) {
     assert!(done.success(), "cannot copy {}", from.display());
 }
 
-fn environment(command: &mut Command, target: &Target<'_>) {
+fn environment(command: &mut Command, target: &Target) {
     command
         .env("PGHOST", "127.0.0.1")
         .env("PGPORT", target.port.to_string())
@@ -131,13 +129,10 @@ fn environment(command: &mut Command, target: &Target<'_>) {
         .env("PGDATABASE", crate::DATABASE)
         .env("PGSSLMODE", "disable")
         .env("PGTZ", "UTC");
-    if !target.options.is_empty() {
-        command.env("PGOPTIONS", target.options);
-    }
 }
 
 /// pytest over the folder `tests` of a source, and what it says of each test.
-fn pytest(name: &str, source: &Path, target: &Target<'_>, set: &[(&str, String)], arguments: &[&str]) -> String {
+fn pytest(name: &str, source: &Path, target: &Target, set: &[(&str, String)], arguments: &[&str]) -> String {
     let folder = work(name);
     copy(&source.join("tests"), &folder.join("tests"));
     let mut command = Command::new("timeout");
@@ -183,21 +178,23 @@ fn outcomes_of_pytest_lines(text: &str) -> Outcomes {
     outcomes
 }
 
-fn psycopg2(source: &Path, target: &Target<'_>) -> String {
+fn psycopg2(source: &Path, target: &Target) -> String {
     let set = [("PSYCOPG2_TESTDB", crate::DATABASE.to_owned()), ("PSYCOPG2_TEST_REPL_DSN", String::new())];
     pytest("psycopg2", source, target, &set, &[])
 }
 
-fn asyncpg(source: &Path, target: &Target<'_>) -> String {
+fn asyncpg(source: &Path, target: &Target) -> String {
     pytest("asyncpg", source, target, &[], &[])
 }
 
-fn psycopg3(source: &Path, target: &Target<'_>) -> String {
+fn psycopg3(source: &Path, target: &Target) -> String {
     let dsn =
         format!("host=127.0.0.1 port={} user={SUPERUSER} password={PASSWORD} dbname={}", target.port, crate::DATABASE);
-    // What measures time, needs a network or checks types has nothing to do with the server.
+    // Left out: what measures time, needs a network or another server or checks types, the pool (a package of its own), and the
+    // asynchronous twin that most tests have.
     let without = "not slow and not timing and not dns and not mypy and not flakey and not subprocess";
-    pytest("psycopg3", source, target, &[("PSYCOPG_TEST_DSN", dsn)], &["-m", without])
+    let only = ["-m", without, "-k", "not async and not gevent", "--ignore=tests/pool", "--ignore=tests/crdb"];
+    pytest("psycopg3", source, target, &[("PSYCOPG_TEST_DSN", dsn)], &only)
 }
 
 fn node_modules() -> PathBuf {
@@ -214,7 +211,7 @@ fn node_version() -> String {
 }
 
 /// node-postgres' integration tests: each file is a program, and each of its tests a line.
-fn node_postgres(source: &Path, target: &Target<'_>) -> String {
+fn node_postgres(source: &Path, target: &Target) -> String {
     let folder = work("node-postgres");
     let package = folder.join("pg");
     copy(&node_modules().join("pg"), &package);
@@ -325,7 +322,7 @@ fn pgjdbc_classes(source: &Path) -> &'static Path {
     })
 }
 
-fn pgjdbc(source: &Path, target: &Target<'_>) -> String {
+fn pgjdbc(source: &Path, target: &Target) -> String {
     let folder = work("pgjdbc");
     let classes = pgjdbc_classes(source);
     let mut command = Command::new("timeout");
@@ -341,9 +338,6 @@ fn pgjdbc(source: &Path, target: &Target<'_>) -> String {
         ("privilegedPassword", PASSWORD),
     ];
     command.args(settings.map(|(name, value)| format!("-D{name}={value}")));
-    if !target.options.is_empty() {
-        command.arg(format!("-Doptions={}", target.options));
-    }
     command.args(["-cp", &format!("{}{}", classes.display(), libraries())]);
     command.args([
         "org.junit.platform.console.ConsoleLauncher",
