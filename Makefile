@@ -5,6 +5,7 @@
 #   make test          every check and test that CI runs
 #   make test-clients  every client of the compatibility suite on every path; writes docs/compatibility.md
 #   make regress       PostgreSQL's own regression SQL with and without pgwarden; SOURCE=…/src/test/regress
+#   make driver-suites the drivers' own test suites with and without pgwarden; SOURCES=folder of checkouts; writes docs/suites.md
 #   make test-kill     pgwarden killed a hundred times under load, its audit log held against Postgres' own
 #   make build         target/release/pgwarden
 #   make fuzz          the readers against generated statements; SECONDS=600 for each test, SEED=7 for other statements
@@ -23,7 +24,7 @@ OUTPUT = target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 # What install.sh puts below target/ comes before what the machine has.
 export PATH := $(CURDIR)/target/clients/bin:$(PATH)
 
-.PHONY: demo demo-check build test test-clients test-kill regress lint bench bench-decide bench-audit install-demo install-test install-clients install-bench install-fuzz fuzz regression-report
+.PHONY: demo demo-check build test test-clients test-kill regress driver-suites lint bench bench-decide bench-audit install-demo install-test install-clients install-suites install-bench install-fuzz fuzz regression-report
 
 demo: install-demo
 	$(CARGO) build --locked --release
@@ -44,6 +45,10 @@ test-clients: install-clients
 
 regress: install-test
 	PGWARDEN_REGRESS="$(abspath $(SOURCE))" $(CARGO) test --locked --test regress -- --nocapture
+
+driver-suites: install-suites
+	PGWARDEN_SUITE_SOURCES="$(abspath $(SOURCES))" PGWARDEN_DRIVER_SUITES=$(or $(SUITES),all) \
+		$(CARGO) test --locked --test driver_suites -- --nocapture
 
 fuzz: install-fuzz
 	PGWARDEN_FUZZ_SECONDS=$(or $(SECONDS),60) PGWARDEN_FUZZ_SEED=$(or $(SEED),1) \
@@ -78,6 +83,9 @@ install-test:
 
 install-clients:
 	scripts/install.sh clients
+
+install-suites:
+	scripts/install.sh suites
 
 install-fuzz:
 	scripts/install.sh fuzz

@@ -4,6 +4,7 @@
 #   scripts/install.sh demo     what `make demo` needs: a C compiler, libclang, Postgres, PgBouncer, psql
 #   scripts/install.sh test     the same, and the clients that `make test` drives, below target/
 #   scripts/install.sh clients  the same, and every other client of the compatibility suite (`make test-clients`)
+#   scripts/install.sh suites   as for test, and the drivers' own test suites that come in packages (`make driver-suites`)
 #   scripts/install.sh bench    as for demo, and what `make bench` compares with: HAProxy, and openssl for certificates
 #   scripts/install.sh fuzz     as for demo, with Postgres 18 and sqlsmith
 #
@@ -269,6 +270,35 @@ clients_stage() {
     built_clients
 }
 
+# A Python driver's own tests are in its package's source.
+suite_source() {
+    name=$1
+    sources=$clients/driver-suites/sources
+    version=$(sed -n -E "s/^$name(-binary)?==//p" tests/clients/driver-suites/requirements.txt)
+    [ -d "$sources/$name" ] && return
+    say "unpacking the tests of $name $version"
+    mkdir -p "$sources/$name"
+    "$clients/driver-suites/bin/pip" download --quiet --disable-pip-version-check --no-deps --no-binary="$name" \
+        --dest "$sources" "$name==$version"
+    tar -xzf "$sources/$name-$version.tar.gz" -C "$sources/$name" --strip-components=1 "$name-$version/tests"
+}
+
+suites_stage() {
+    test_stage
+    # pip asks psycopg2's source for its name, which asks pg_config.
+    { has pg_config && [ -e "$(pg_config --includedir)/libpq-fe.h" ]; } || apt_install libpq-dev
+    python_packages driver-suites --only-binary=:all:
+    suite_source psycopg2
+    suite_source asyncpg
+    node_modules node-suites
+    missing=
+    [ -e /usr/share/java/junit-platform-console.jar ] || missing="$missing junit5"
+    [ -e /usr/share/java/junit4.jar ] || missing="$missing junit4 libhamcrest-java"
+    [ -e /usr/share/java/checker-qual.jar ] || missing="$missing libchecker-framework-java"
+    # shellcheck disable=SC2086
+    [ -z "$missing" ] || apt_install $missing
+}
+
 # What the proxy is measured beside.
 bench_stage() {
     demo_stage
@@ -292,8 +322,9 @@ case "${1:-}" in
     demo) demo_stage ;;
     test) test_stage ;;
     clients) clients_stage ;;
+    suites) suites_stage ;;
     bench) bench_stage ;;
     fuzz) fuzz_stage ;;
-    *) echo "usage: scripts/install.sh demo|test|clients|bench|fuzz" >&2; exit 64 ;;
+    *) echo "usage: scripts/install.sh demo|test|clients|suites|bench|fuzz" >&2; exit 64 ;;
 esac
 say "everything that is needed for \`$1\` is there"

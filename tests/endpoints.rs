@@ -305,3 +305,30 @@ free = {{ policy = "unrestricted", endpoint = "direct" }}
     // What was refused was not run.
     assert_eq!(raw.value("select count(*) from t").unwrap(), (passed + 1).to_string());
 }
+
+// ----- the end of a connection -----
+
+/// What ends the server's connection, and the SQLSTATE that the client gets for it.
+const ENDS: [(&str, &str); 2] =
+    [("select pg_terminate_backend(pg_backend_pid())", "57P01"), ("set idle_session_timeout = '50ms'", "57P05")];
+
+#[test]
+fn a_session_that_the_server_ends_is_told_once() {
+    let postgres = Postgres::shared(Version::V15);
+    let url = postgres.url("postgres");
+    let pgwarden = Pgwarden::start(&format!(
+        "[environments.production.roles]\nfree = {{ policy = \"unrestricted\", endpoint = \"direct\" }}\n{}{}",
+        support::proxy::database("postgres", &url, &url),
+        user("free", SECRET, "production = \"free\"")
+    ));
+    for (statement, sqlstate) in ENDS {
+        let mut raw = session(&pgwarden, "free", "postgres").unwrap();
+        let mut out = bytes::BytesMut::new();
+        pgwarden::wire::write::query(&mut out, statement.as_bytes());
+        raw.send(&out).unwrap();
+        let messages: Vec<_> = std::iter::from_fn(|| raw.message().ok()).collect();
+        let errors: Vec<String> = messages.iter().filter(|message| message.tag == tag::ERROR).map(described).collect();
+        assert_eq!(errors.len(), 1, "{statement}: {errors:?}");
+        assert!(errors[0].starts_with(sqlstate), "{statement}: {errors:?}");
+    }
+}

@@ -94,7 +94,12 @@ fn plain(text: &str) -> Vec<String> {
         }
         out.split_whitespace().collect::<Vec<_>>().join(" ")
     };
-    text.lines().map(line).collect()
+    text.lines().filter(|line| !hints_at_locks(line)).map(line).collect()
+}
+
+/// pgwarden's own notice before what holds a lock that others wait for: it is meant, and no statement goes otherwise for it.
+fn hints_at_locks(line: &str) -> bool {
+    line.contains("NOTICE:  pgwarden: ") && line.contains(" blocks others under load: ")
 }
 
 /// The lines of `found` that are in neither of two direct runs, and those of both direct runs that are not in `found`.

@@ -716,6 +716,8 @@ impl Driver {
     async fn goodbye(&mut self, end: &End) {
         match end {
             End::Ended(_, report) => self.session.tell_client(report),
+            // A client takes one reason for the end: the server's own, where it gave one.
+            End::ServerGone if self.session.server_said_why() => {}
             End::ServerGone => {
                 let report = Report::fatal("08006", "pgwarden: the endpoint closed the connection");
                 self.session.tell_client(&report);

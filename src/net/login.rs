@@ -14,6 +14,7 @@ use crate::audit::{Desk, Event, LoginFailure, Record, SessionFields, SessionIden
 use crate::auth::{certificate, scram};
 use crate::config::{Config, EndpointKind};
 use crate::decision::door::Admission;
+use crate::decision::is_utf8;
 use crate::session::{Limits, Session, Settings};
 use crate::wire::report::Report;
 use crate::wire::startup::{self as packets, Packet, Version};
@@ -762,7 +763,7 @@ fn believable(upstream: &Upstream) -> Result<(), String> {
     for (name, value) in &upstream.parameters {
         let misleading = match name.as_str() {
             "standard_conforming_strings" => value != "on",
-            "client_encoding" => !value.eq_ignore_ascii_case("utf8"),
+            "client_encoding" => !is_utf8(value),
             _ => false,
         };
         if misleading {

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use crate::decision::is_utf8;
 use crate::sql::scan;
 use crate::wire::backend;
 use crate::wire::backend::tag;
@@ -53,7 +54,7 @@ impl Session {
         let (name, value) = backend::parameter(body).ok_or(ServerFault::Malformed(tag::PARAMETER_STATUS))?;
         match name {
             "standard_conforming_strings" => self.text_settings.backslash_escapes = value != "on",
-            "client_encoding" => self.text_settings.other_encoding = !value.eq_ignore_ascii_case("utf8"),
+            "client_encoding" => self.text_settings.other_encoding = !is_utf8(value),
             _ => return Ok(true),
         }
         if self.is_misread() { Err(ServerFault::Unsafe(format!("{name} to {value}"))) } else { Ok(true) }

@@ -478,6 +478,7 @@ impl Session {
 
     fn error(&mut self, message: &[u8], body: &[u8]) -> Result<bool, ServerFault> {
         if report::is_fatal(body) {
+            self.server_said_why = true;
             return Ok(true);
         }
         self.copy_in = false;

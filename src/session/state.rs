@@ -208,6 +208,8 @@ pub struct Session {
     /// Something relies on texts being read as they are judged.
     pub(super) relies_on_reading: bool,
     pub(super) text_settings: super::reading::TextSettings,
+    /// The server told the client why it ends the connection.
+    pub(super) server_said_why: bool,
     /// How much of bind parameters is recorded.
     pub(super) recorded: BindParameters,
     pub(super) names: Names,
@@ -271,6 +273,7 @@ impl Session {
             read_only,
             relies_on_reading: true,
             text_settings: super::reading::TextSettings::default(),
+            server_said_why: false,
             recorded: BindParameters::None,
             names: Names::default(),
             queue: Queue::default(),
@@ -310,6 +313,11 @@ impl Session {
             sent_bytes: 0,
             out: Output::default(),
         }
+    }
+
+    /// Whether the server told the client why it ends the connection.
+    pub fn server_said_why(&self) -> bool {
+        self.server_said_why
     }
 
     /// A new policy applies from the next statement on, and so does a grant or its end.
