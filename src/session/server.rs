@@ -379,14 +379,15 @@ impl Session {
         };
         self.status = status;
         self.ours &= status != Status::Idle;
-        if pending.watch.as_ref().is_some_and(|watch| watch.decides) {
+        let decides = pending.watch.as_ref().is_some_and(|watch| watch.decides);
+        if (shown || decides) && !self.ours {
+            self.make_cut_true(status);
+        }
+        if decides && self.out.end.is_none() {
             return Ok(self.decide(status));
         }
         if shown && self.ours {
             return Ok(self.end_ours());
-        }
-        if shown {
-            self.make_cut_true(status);
         }
         if shown && !self.ready_over(status) {
             return Ok(false);
