@@ -194,7 +194,7 @@ fn told(found: &Found, explained: &Explained) -> Vec<String> {
         for (test, said) in different {
             println!("  {test}: {said}");
             let known = explained.of(name, policy, test).is_some();
-            if !known && !(policy == "read-only" && page::refused(said)) {
+            if !(known || policy == "read-only" && page::refused(said)) {
                 left.push(format!("{name} {policy} {test}: {said}"));
             }
         }

