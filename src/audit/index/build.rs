@@ -13,7 +13,7 @@ use crate::audit::view::{EffectView, RecordView, words_of_statement};
 const PART: char = '\u{1f}';
 const EFFECT: char = '\u{1e}';
 /// Forms that are known at once take at most so many bytes.
-const FORM_BYTES: usize = 8 << 20;
+const FORM_BYTES: usize = 512 << 10;
 
 /// What lines of one form have in common, as numbers into the block's dictionaries.
 #[derive(Clone, Copy, Debug)]
