@@ -273,6 +273,11 @@ fn a_running_statement_is_seen_and_cancelled() {
     let id = session["session"].as_str().unwrap();
     let (status, answer) = call(&proxy, Some("act"), "POST", &format!("/api/v1/sessions/{id}/cancel"), None);
     assert_eq!(status, 200, "{answer}");
+    // A request that comes before the server has begun with the statement meets nothing: a person asks again.
+    while !sleeping.is_finished() {
+        std::thread::sleep(Duration::from_secs(1));
+        call(&proxy, Some("act"), "POST", &format!("/api/v1/sessions/{id}/cancel"), None);
+    }
     let answers = sleeping.join().unwrap();
     assert!(answers.iter().any(|message| raw::described(message).contains("57014")), "{answers:?}");
     until(&proxy, "/sessions", |answer| {
