@@ -357,7 +357,7 @@ impl Session {
             undo: followed.undo,
             unnamed: Some(unnamed),
             notices: with_notices(judgement),
-            steers: steering(judgement, 0),
+            goes_back: going_back(judgement, 0),
             writes: judgement.writes,
             watch: self.watch_query(judgement),
             ..Pending::shown(Ask::Query(query))
@@ -723,7 +723,7 @@ impl Session {
             record: Some(record),
             undo: followed.undo,
             notices: with_notices(judgement),
-            steers: steering(judgement, 0),
+            goes_back: going_back(judgement, 0),
             writes: judgement.writes,
             watch: watch.map(Box::new),
             ..Pending::shown(Ask::Execute { swallow_warning, portal: Some(portal) })
@@ -814,10 +814,10 @@ pub(super) struct Followed {
     pub(super) absent: Vec<(Bytes, Arc<Prepared>)>,
 }
 
-/// The text, if statements of it steer transactions; `first` is the place of the first that is sent.
-pub(super) fn steering(judgement: &Arc<Judgement>, first: usize) -> Option<(Arc<Judgement>, usize)> {
-    let steers = judgement.statements.iter().any(|statement| is_control(&statement.movement));
-    steers.then(|| (Arc::clone(judgement), first))
+/// The text, if it goes back to savepoints; `first` is the place of the first statement that is sent.
+pub(super) fn going_back(judgement: &Arc<Judgement>, first: usize) -> Option<(Arc<Judgement>, usize)> {
+    let goes_back = judgement.statements.iter().any(|statement| hold::goes_back(&statement.movement));
+    goes_back.then(|| (Arc::clone(judgement), first))
 }
 
 pub(super) fn with_notices(judgement: &Arc<Judgement>) -> Option<Arc<Judgement>> {

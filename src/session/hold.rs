@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::sql::{Movement, TransactionEnd};
+use crate::sql::{Movement, SavepointStep, TransactionEnd};
 use crate::wire::frontend::{Target, tag};
 use crate::wire::report::Report;
 use crate::wire::write;
@@ -229,6 +229,11 @@ pub(super) fn stays_unlocked(movement: &Movement) -> bool {
 /// Whether a statement moves the transaction.
 pub(super) fn is_control(movement: &Movement) -> bool {
     matches!(movement, Movement::Begin | Movement::End { .. } | Movement::TwoPhase)
+}
+
+/// ROLLBACK TO.
+pub(super) fn goes_back(movement: &Movement) -> bool {
+    matches!(movement, Movement::Savepoint { step: SavepointStep::RollbackTo, .. })
 }
 
 /// Where the transaction stands after a statement that succeeded.

@@ -28,8 +28,8 @@ pub struct Pending {
     pub unnamed: Option<UnnamedEnd>,
     /// Notices that the client is told when the statement completes.
     pub notices: Option<Arc<Judgement>>,
-    /// The text, where statements of it end transactions or go back to savepoints, and the place of the first of them that was sent.
-    pub steers: Option<(Arc<Judgement>, usize)>,
+    /// The text, where statements of it are ROLLBACK TO, which has the tag of ROLLBACK; and the place of its first statement that was sent.
+    pub goes_back: Option<(Arc<Judgement>, usize)>,
     /// It may change something that lasts.
     pub writes: bool,
     /// What a limit on affected rows wants of the answer; only where there is one.
@@ -58,7 +58,7 @@ impl Pending {
             undo: Vec::new(),
             unnamed: None,
             notices: None,
-            steers: None,
+            goes_back: None,
             writes: false,
             watch: None,
             types: None,

@@ -204,7 +204,7 @@ impl Session {
             undo,
             unnamed,
             notices: super::client::with_notices(&text).filter(|_| last),
-            steers: super::client::steering(&text, piece.start),
+            goes_back: super::client::going_back(&text, piece.start),
             writes: text.writes,
             watch: Some(Box::new(watch)),
             ..Pending::shown(Ask::Query(Query { before, ..Query::default() }))

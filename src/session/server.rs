@@ -5,12 +5,11 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use crate::decision::Judgement;
-use crate::sql::Movement;
 use crate::wire::backend::{self, Status, tag};
 use crate::wire::report::Report;
 use crate::wire::{HEADER_BYTES, Header, Peek, peek, report, write};
 
-use super::hold::Slot;
+use super::hold::{self, Slot};
 use super::names::{Key, Undo};
 use super::pending::{Ask, Believed, Pending, Sync};
 use super::state::{Event, Outcome, Session, Skip};
@@ -245,9 +244,8 @@ impl Session {
             _ => return Err(ServerFault::Unexpected(tag::COMMAND_COMPLETE)),
         };
         self.completed += 1;
-        let steers = front.steers.as_ref().filter(|_| !own);
-        let movement = steers.and_then(|(text, first)| text.statements.get(first + theirs));
-        let goes_back = movement.is_some_and(|statement| matches!(statement.movement, Movement::Savepoint { .. }));
+        let statement = front.goes_back.as_ref().and_then(|(text, first)| text.statements.get(first + theirs));
+        let goes_back = statement.is_some_and(|statement| hold::goes_back(&statement.movement));
         let shown = front.shown && !own;
         self.wrote |= shown && front.writes;
         let execute = matches!(front.ask, Ask::Execute { .. });
