@@ -174,6 +174,12 @@ impl Builder {
         let forwarded = self.waiting.get(&cut.id.0) == Some(&row);
         cut.form(&mut self.key);
         self.form_bytes += self.key.len();
+        if self.key.len() > FORM_BYTES {
+            // One that long is not kept, nor its room.
+            self.form_bytes -= self.key.len();
+            self.key = Vec::new();
+            return;
+        }
         if self.form_bytes > FORM_BYTES {
             self.forms.clear();
             self.form_bytes = self.key.len();
