@@ -54,7 +54,7 @@ impl Mortal {
             command.arg("serve").arg("--config").arg(self.folder.join("pgwarden.toml"));
             let mut process = Process::spawn("pgwarden", command, "TERM", &log)?;
             process
-                .wait_until(Duration::from_secs(30), |_| std::net::TcpStream::connect(("127.0.0.1", admin)).is_ok())?;
+                .wait_until(Duration::from_secs(120), |_| std::net::TcpStream::connect(("127.0.0.1", admin)).is_ok())?;
             Ok((process, port))
         })
         .unwrap();

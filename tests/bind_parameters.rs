@@ -87,7 +87,7 @@ impl Scene {
             if records.len() >= count {
                 return records;
             }
-            assert!(start.elapsed() < Duration::from_secs(20), "{text}: {records:?}");
+            assert!(start.elapsed() < Duration::from_secs(120), "{text}: {records:?}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }

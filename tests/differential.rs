@@ -39,7 +39,7 @@ const CONVERSATIONS: u64 = 15;
 /// The limit of the role `tight`.
 const CAP: u64 = 2;
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn from_environment(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|count| count.parse().ok()).unwrap_or(otherwise)

@@ -354,7 +354,7 @@ impl Attacker<'_> {
             self.raw = Some(self.world.session(self.role, self.database)?);
         }
         let raw = self.raw.as_mut().unwrap();
-        raw.patience(Duration::from_secs(10));
+        raw.patience(Duration::from_secs(60));
         raw.send(bytes)?;
         loop {
             let message = raw.message()?;

@@ -212,7 +212,7 @@ impl Client<'_> {
             self.raw = Some(Raw::connect(WORLD.pgwarden.port(), self.role, SECRET, &self.database)?);
         }
         let raw = self.raw.as_mut().unwrap();
-        raw.patience(Duration::from_secs(10));
+        raw.patience(Duration::from_secs(60));
         raw.send(bytes)?;
         loop {
             let message = raw.message()?;
@@ -301,7 +301,7 @@ fn answers(raw: &mut Raw, messages: &[u8]) -> io::Result<Vec<Message>> {
     let mut out = BytesMut::from(messages);
     write::query(&mut out, b"rollback");
     write::query(&mut out, b"select 'the end'");
-    raw.patience(Duration::from_secs(10));
+    raw.patience(Duration::from_secs(60));
     raw.send(&out)?;
     let mut found = Vec::new();
     loop {

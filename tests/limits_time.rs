@@ -125,7 +125,7 @@ fn slow_road(to: u16) -> u16 {
 
 fn session(role: &str, database: &str) -> Raw {
     let raw = Raw::connect(WORLD.pgwarden.port(), role, SECRET, database).unwrap();
-    raw.patience(Duration::from_secs(10));
+    raw.patience(Duration::from_secs(60));
     raw
 }
 

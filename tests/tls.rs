@@ -162,7 +162,7 @@ fn bytes_in_clear_before_tls_are_refused() {
     startup::write_ssl_request(&mut request);
     request.extend_from_slice(&startup_packet());
     let mut socket = TcpStream::connect(("127.0.0.1", pgwarden.port())).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     socket.write_all(&request).unwrap();
     let answer = read_all(&socket);
     assert!(!answer.starts_with(b"S"), "TLS went on");

@@ -12,7 +12,7 @@ use pgwarden::demo::process::Process;
 use pgwarden::demo::scratch::Scratch;
 
 /// How long pgwarden may take to start.
-const START_DEADLINE: Duration = Duration::from_secs(20);
+const START_DEADLINE: Duration = Duration::from_secs(120);
 
 /// A running `pgwarden serve`.
 pub struct Pgwarden {

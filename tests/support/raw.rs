@@ -13,7 +13,7 @@ use pgwarden::wire::{HEADER_BYTES, Peek, peek, report, write};
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A message of the server: its type and its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
