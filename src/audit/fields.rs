@@ -92,7 +92,7 @@ pub const FIELDS: &[FieldNote] = &[
     note(
         "state",
         "outcome, transaction",
-        "`committed`, `rolled_back`, `open`, or `unknown` (the connection was lost first)",
+        "`committed`, `rolled_back`, `open`, `mixed` (its transactions ended differently), or `unknown` (the connection was lost first)",
     ),
     note(
         "reason",

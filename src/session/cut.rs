@@ -128,8 +128,8 @@ impl Session {
         }
     }
 
-    /// A ReadyForQuery comes after the client was told of an error that the server knows nothing of: an open transaction is made to fail, and
-    /// where something was committed that the error seems to have undone, the session ends.
+    /// A ReadyForQuery comes after the client was told of an error that the server knows nothing of: an open transaction
+    /// is made to fail, and where something was committed that the error seems to have undone, the session ends.
     pub(super) fn make_cut_true(&mut self, status: Status) {
         if !self.cut.as_ref().is_some_and(|cut| cut.unknown_to_server) {
             return;

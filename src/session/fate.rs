@@ -1,5 +1,5 @@
-//! What became of the transactions that one record's statements ran in. A text or a batch may go through several: each end is told for what stood
-//! before it, and not for what came after.
+//! What became of the transactions that one record's statements ran in. A text or a batch may go through several: each
+//! end is told for what stood before it, and not for what came after.
 
 /// Fates that were met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,7 +66,8 @@ impl Fate {
         self.last.is_some() && !self.open
     }
 
-    /// The record's word, where `rest` is what becomes of the transaction that it stands in now: what counts is what may have changed something.
+    /// The record's word, where `rest` is what becomes of the transaction that it stands in now: what counts is what may
+    /// have changed something.
     pub(super) fn state(mut self, rest: &'static str) -> &'static str {
         match rest {
             "committed" if self.open => self.ended(true),

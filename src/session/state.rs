@@ -207,7 +207,7 @@ pub struct Session {
     pub(super) read_only: bool,
     /// Something relies on texts being read as they are judged.
     pub(super) relies_on_reading: bool,
-    pub(super) text_settings: super::reading::TextSettings,
+    pub(super) text_settings: super::text_settings::TextSettings,
     /// The server told the client why it ends the connection.
     pub(super) server_said_why: bool,
     /// How much of bind parameters is recorded.
@@ -272,7 +272,7 @@ impl Session {
             settings,
             read_only,
             relies_on_reading: true,
-            text_settings: super::reading::TextSettings::default(),
+            text_settings: super::text_settings::TextSettings::default(),
             server_said_why: false,
             recorded: BindParameters::None,
             names: Names::default(),

@@ -75,7 +75,7 @@ impl Late {
 
 /// A record's numbers.
 #[derive(Default)]
-struct Numbers {
+struct RowNumbers {
     seq: u64,
     time: Option<u64>,
     offset: u64,
@@ -127,7 +127,7 @@ impl Builder {
             self.waiting.extend(id.map(|id| (id, self.rows)));
         }
         self.push_texts(record);
-        self.push_numbers(&Numbers {
+        self.push_numbers(&RowNumbers {
             seq: record.seq,
             time: time_of(record).map(|time| time.0),
             offset,
@@ -190,7 +190,7 @@ impl Builder {
     /// Adds a line of a known form that begins at `offset`. `None`, and nothing is added, if its own part cannot be read.
     pub(super) fn push_known(&mut self, cut: &Cut<'_>, form: &Form, offset: u64) -> Option<()> {
         let mut codes = form.codes;
-        let mut own = Numbers { offset, ..Numbers::default() };
+        let mut own = RowNumbers { offset, ..RowNumbers::default() };
         match &cut.own {
             Own::Statement { text, parameters, transaction } => {
                 let text = text.map_or(Some("".into()), text_of)?;
@@ -286,7 +286,7 @@ impl Builder {
         code
     }
 
-    fn push_numbers(&mut self, of: &Numbers) {
+    fn push_numbers(&mut self, of: &RowNumbers) {
         let values: [(NumberColumn, Option<u64>); 11] = [
             (NumberColumn::Seq, Some(of.seq)),
             (NumberColumn::Time, of.time),

@@ -1,8 +1,9 @@
-//! Lines told by their form: what a statement's or an outcome's line shares with the others like it is read once a block, and of each
-//! line after that only what is its own.
+//! Lines told by their form: what a statement's or an outcome's line shares with the others like it is read once a
+//! block, and of each line after that only what is its own.
 //!
-//! A line is cut at names of members as [`crate::audit::event`] writes them. `,"name":` stands in a line as a member's name only: within a text, a
-//! quotation mark has a backslash before it. What cannot be cut, or has no known form, is read whole.
+//! A line is cut at names of members as [`crate::audit::event`] writes them. `,"name":` stands in a line as a member's
+//! name only: within a text, a quotation mark has a backslash before it. What cannot be cut, or has no known form, is
+//! read whole.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;

@@ -3,9 +3,10 @@
 //! Records are kept in blocks of up to 32,768, column by column ([`column`]), in a SQLite file beside the audit directory
 //! ([`store`]); the texts of a block are in SQLite's full-text search, by groups of three letters. A block belongs to one segment and
 //! does not change. The newest records are in a block in memory ([`build`]) and are not stored until it is full: after a stop or a
-//! crash they are read again. Of lines that are like an earlier one, only what differs is read ([`form`]). [`follow`] reads the segments in a thread of low priority; what is stored says where to go on, and
-//! a file that is damaged, or not of this log, is made anew. [`select`] puts a filter to a block, [`answer`] a question to all of
-//! them. The lines themselves stay in the segments.
+//! crash they are read again. Of lines that are like an earlier one, only what differs is read ([`form`]). [`follow`] reads
+//! the segments in a thread of low priority; what is stored says where to go on, and a file that is damaged, or not of
+//! this log, is made anew. [`select`] puts a filter to a block, [`answer`] a question to all of them. The lines
+//! themselves stay in the segments.
 //!
 //! Questions are [`super::filter::Filter`]s, answers the values of [`super::query`]. Every method reads files: in an
 //! asynchronous task, call it on a blocking thread.

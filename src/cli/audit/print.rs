@@ -87,6 +87,11 @@ pub(super) fn count(value: u64) -> String {
     out
 }
 
+/// A number and its noun: `1 record`, `2 records`.
+pub(super) fn counted(value: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(value), if value == 1 { "" } else { "s" })
+}
+
 #[derive(Clone, Copy)]
 pub(super) enum Ink {
     Red,

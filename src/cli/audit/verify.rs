@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Place;
-use super::print::{Ink, count, local_time, one_line};
+use super::print::{Ink, counted, local_time, one_line};
 use crate::audit::default_key;
 use crate::audit::keys::{Keys, PublicKey};
 use crate::audit::verify::{Fault, NoProof, Proof, Trust, verify};
@@ -32,7 +32,7 @@ impl Verify {
         let watched = io::stderr().is_terminal();
         let progress = |proof: &Proof| {
             if watched {
-                eprint!("\r{} records in {} segments", count(proof.records), proof.segments);
+                eprint!("\r{} in {}", counted(proof.records, "record"), counted(proof.segments as u64, "segment"));
             }
         };
         let outcome = verify(&place.directory, &trust, progress);
@@ -93,19 +93,16 @@ fn beside_head(path: &std::path::Path) -> anyhow::Result<Option<crate::audit::ch
 
 fn proved(place: &Place, proof: &Proof, marks: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let (records, first, last) = (count(proof.records), proof.first, proof.last);
+    let (records, segments) = (counted(proof.records, "record"), counted(proof.segments as u64, "segment"));
+    let (first, last) = (proof.first, proof.last);
     let word =
         if proof.damaged { place.printer.ink(Ink::Red, "not proved") } else { place.printer.ink(Ink::Green, "proved") };
-    writeln!(
-        out,
-        "{word}: {records} records, {first} to {last}, in {} segments, in order and unchanged",
-        proof.segments
-    )?;
+    writeln!(out, "{word}: {records}, {first} to {last}, in {segments}, in order and unchanged")?;
     if proof.unsigned > 0 {
         let how = if marks { "their marks are right" } else { "only the private key can check their marks" };
         let since =
             proof.unsigned_since.as_ref().map(|time| format!(" since {}", local_time(time))).unwrap_or_default();
-        writeln!(out, "{} records{since} not yet covered by a signature; {how}", count(proof.unsigned))?;
+        writeln!(out, "{}{since} not yet covered by a signature; {how}", counted(proof.unsigned, "record"))?;
     }
     if proof.head.is_none() {
         writeln!(

@@ -1,5 +1,6 @@
-//! How the server reads texts. Whatever is refused, held or limited relies on texts being read as they were judged: a setting that changes that
-//! ends the session. Where nothing relies on it, the session goes on, and texts are read for the record as the server reads them.
+//! The settings by which the server reads texts. Whatever is refused, held or limited relies on texts being read as
+//! they were judged: a setting that changes that ends the session. Where nothing relies on it, the session goes on, and
+//! texts are read for the record as the server reads them.
 
 use std::borrow::Cow;
 
