@@ -268,7 +268,9 @@ section! {
     /// Four policies are built in (below). A table of the same name changes those of their options that it writes, and keeps the
     /// others; `"none"` lifts a limit.
     pub(super) struct PolicyOptions {
-        /// Whether the server holds every transaction read-only.
+        /// Whether the server holds every transaction read-only. A policy that also allows `function.volatile` trusts the
+        /// database's own functions: one of them can end the hold from within on Postgres 15, and write a server's file or
+        /// another server anywhere.
         read_only: bool = Flag, default(false);
         /// Whether refusals are enforced, or only recorded while everything passes (the read-only hold is off then, too).
         mode: bool = Choice(&[("enforce", false), ("observe", true)]), default("enforce");
