@@ -1,7 +1,8 @@
 //! Real clients doing real work: each client of `tests/clients/` on each path, in each role.
 //!
 //! A fast subset by default; with `PGWARDEN_CLIENTS=all` all of it, which also writes `docs/compatibility.md`, and
-//! `PGWARDEN_CLIENTS=psql,jdbc` names clients, on every path.
+//! `PGWARDEN_CLIENTS=psql,jdbc` names clients, on every path. `UPDATE_PICTURES=1` puts the pictures of pgAdmin into
+//! `docs/images`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -455,4 +456,47 @@ fn clients_work_through_pgwarden_and_postgres_15() {
     if thoroughly() {
         through_pgwarden(THROUGH_15, Version::V15, None);
     }
+}
+
+/// pgAdmin as whoever reads production has it, behind a pooler, and pictures of that.
+#[test]
+fn pgadmin_shows_production_and_what_is_refused_there() {
+    let Some(Client { name: client, command: program, .. }) = clients().find(|client| client.name == "pgAdmin 4")
+    else {
+        return;
+    };
+    let postgres = Postgres::start(Version::V15);
+    postgres.rows("postgres", "create database shop");
+    postgres.rows("shop", include_str!("clients/fixture.sql"));
+    let pgbouncer = PgBouncer::start(&postgres, Mode::Transaction);
+    let mut configuration = String::from("[environments.production.roles]\nstudio = \"read-only\"\n");
+    configuration.push_str(RULES);
+    configuration.push_str(&database("shop", &pgbouncer.url("shop"), &postgres.url("shop")));
+    configuration.push_str(&user("studio_reader", PASSWORD, "production = \"studio\""));
+    let pgwarden = Pgwarden::start(&configuration);
+    let url = pgwarden.url("studio_reader", PASSWORD, "shop");
+    let folder = if std::env::var_os("UPDATE_PICTURES").is_some() { "docs/images" } else { "target/tmp/pictures" };
+    let pictures = ["pgadmin-reads.png", "pgadmin-query-refused.png", "pgadmin-refused.png"]
+        .map(|name| root().join(folder).join(name));
+    let began = std::time::SystemTime::now();
+
+    let cell = Cell { client, command: program, role: "read-only", path: "transaction", keeps: "statements", url };
+    let mut command = command(&cell);
+    let output =
+        command.env("SERVER", "production").env("PICTURES", root().join(folder)).current_dir(root()).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+
+    for picture in pictures {
+        assert!(std::fs::metadata(&picture).unwrap().modified().unwrap() >= began, "{}", picture.display());
+    }
+    assert_eq!(postgres.rows("shop", "select name from items where id = 3").trim(), "item 3");
+    let refused: Vec<serde_json::Value> =
+        pgwarden.records().into_iter().filter(|record| record["verdict"] == "deny").collect();
+    let row = refused.last().unwrap();
+    assert_eq!(
+        (&row["user"], &row["role"], &row["environment"]),
+        (&"studio_reader".into(), &"studio".into(), &"production".into())
+    );
+    assert!(row["application"].as_str().unwrap().starts_with("pgAdmin 4"), "{row}");
 }

@@ -28,8 +28,8 @@ export const freePort = () => new Promise((resolve) => {
   });
 });
 
-export const until = async (what, holds) => {
-  for (let round = 0; round < 600; round += 1) {
+export const until = async (what, holds, seconds = 60) => {
+  for (let round = 0; round < 10 * seconds; round += 1) {
     if (await holds()) return;
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
