@@ -23,7 +23,7 @@ use support::proxy::{database, user};
 use support::{Mode, PASSWORD, PgBouncer, Pgwarden, Postgres, Version};
 
 /// How long one client may work.
-const DEADLINE: Duration = Duration::from_secs(480);
+const DEADLINE: Duration = Duration::from_secs(900);
 
 /// How many clients work at the same time.
 const WORKERS: usize = 3;
@@ -98,6 +98,7 @@ const THROUGH_SESSION: &str = "pgwarden → PgBouncer, session mode → Postgres
 /// The columns of the page.
 const COLUMNS: &[Column] = &[
     Column { heading: "Postgres 15", path: "Postgres 15" },
+    Column { heading: "Postgres 18", path: "Postgres 18" },
     Column { heading: "PgBouncer, transaction", path: "PgBouncer, transaction mode" },
     Column { heading: "**pgwarden** → Postgres 15", path: THROUGH_15 },
     Column { heading: "**pgwarden** → Postgres 18", path: THROUGH_18 },
@@ -258,7 +259,7 @@ fn read_and_remove(place: PathBuf) -> String {
 
 /// Runs all cells, prints the table, and fails when one of them did. pgbench brings many clients of its own, and is
 /// alone at its work.
-fn run_all(title: &'static str, cells: &[Cell]) {
+fn run_all(title: &'static str, cells: &[Cell], pgwarden: Option<&Pgwarden>) {
     let (many, few): (Vec<usize>, Vec<usize>) = (0..cells.len()).partition(|&index| cells[index].client == "pgbench");
     let mut outcomes = run_some(cells, &few, WORKERS);
     outcomes.extend(run_some(cells, &many, 1));
@@ -267,19 +268,26 @@ fn run_all(title: &'static str, cells: &[Cell]) {
     for outcome in &outcomes {
         print_row(&cells[outcome.cell], outcome);
     }
-    report(title, cells, &outcomes);
+    report(title, cells, &outcomes, pgwarden.map_or(0, refused));
     let failures: Vec<String> = outcomes.iter().filter_map(|outcome| failure(&cells[outcome.cell], outcome)).collect();
     assert!(failures.is_empty(), "{} of {} failed\n{}", failures.len(), cells.len(), failures.join("\n"));
 }
 
-/// What all tests of a whole run found.
-static FOUND: Mutex<(usize, Vec<Found>)> = Mutex::new((0, Vec::new()));
+/// How many statements it refused so far, by its own metrics.
+fn refused(pgwarden: &Pgwarden) -> u64 {
+    let (_, page) = pgwarden.page("/metrics");
+    let of_refusals = |line: &&str| line.starts_with("pgwarden_statements_total{") && line.contains("verdict=\"deny\"");
+    page.lines().filter(of_refusals).map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+}
+
+/// What all tests of a whole run found: how many there were, their cells, and how many statements were refused.
+static FOUND: Mutex<(usize, Vec<Found>, u64)> = Mutex::new((0, Vec::new(), 0));
 
 /// The tests of a whole run.
 const TESTS: usize = 5;
 
 /// Keeps what a test found; the last one of a whole run writes the page.
-fn report(title: &'static str, cells: &[Cell], outcomes: &[Outcome]) {
+fn report(title: &'static str, cells: &[Cell], outcomes: &[Outcome], refused: u64) {
     if wanted() != "all" {
         return;
     }
@@ -290,11 +298,7 @@ fn report(title: &'static str, cells: &[Cell], outcomes: &[Outcome]) {
         found.1.push(Found {
             client,
             role,
-            path: if plain {
-                if path == "direct" { "Postgres 15" } else { "PgBouncer, transaction mode" }
-            } else {
-                title
-            },
+            path: if plain { path } else { title },
             warden: !plain,
             version: outcome.version.clone(),
             features: outcome.passed.clone(),
@@ -303,10 +307,11 @@ fn report(title: &'static str, cells: &[Cell], outcomes: &[Outcome]) {
         });
     }
     found.0 += 1;
+    found.2 += refused;
     if found.0 == TESTS {
         let names: Vec<&str> = CLIENTS.iter().map(|client| client.name).collect();
         let refusals = include_str!("clients/refusals.tsv");
-        let text = compatibility::page(&names, COLUMNS, &found.1, &support::versions(), refusals);
+        let text = compatibility::page(&names, COLUMNS, &found.1, found.2, &support::versions(), refusals);
         std::fs::write(root().join("docs/compatibility.md"), text).unwrap();
     }
 }
@@ -333,7 +338,7 @@ fn print_row(cell: &Cell, outcome: &Outcome) {
     let skipped =
         if outcome.skipped.is_empty() { String::new() } else { format!("  not: {}", outcome.skipped.join("; ")) };
     println!(
-        "  {:<14} {:<13} {:<12} {verdict:<7} {:>3} features {:>5.1} s{skipped}",
+        "  {:<14} {:<13} {:<27} {verdict:<7} {:>3} features {:>5.1} s{skipped}",
         cell.client,
         cell.role,
         cell.path,
@@ -360,22 +365,20 @@ fn with_fixture(version: Version) -> (&'static Postgres, String) {
 fn clients_work_on_plain_postgres_and_pgbouncer() {
     let (postgres, template) = with_fixture(Version::V15);
     let pgbouncer = PgBouncer::start(postgres, Mode::Transaction);
+    let newer = thoroughly().then(|| with_fixture(Version::V18));
     let mut cells = Vec::new();
     for Client { name: client, command, .. } in clients() {
-        let database = postgres.database_from(&template);
-        let role = "unrestricted";
-        cells.push(Cell { client, command, role, path: "direct", keeps: "all", url: postgres.url(&database) });
-        let database = postgres.database_from(&template);
-        cells.push(Cell {
-            client,
-            command,
-            role,
-            path: "transaction",
-            keeps: "nothing",
-            url: pgbouncer.url(&database),
-        });
+        let mut cell = |path, keeps, url| {
+            cells.push(Cell { client, command, role: "unrestricted", path, keeps, url });
+        };
+        cell("Postgres 15", "all", postgres.url(&postgres.database_from(&template)));
+        let pooled = pgbouncer.url(&postgres.database_from(&template));
+        cell("PgBouncer, transaction mode", "nothing", pooled);
+        if let Some((newer, template)) = &newer {
+            cell("Postgres 18", "all", newer.url(&newer.database_from(template)));
+        }
     }
-    run_all(WITHOUT, &cells);
+    run_all(WITHOUT, &cells, None);
 }
 
 /// What pgwarden needs to know: one database a cell, one user a role.
@@ -431,7 +434,7 @@ fn through_pgwarden(title: &'static str, version: Version, pgbouncer: Option<Mod
     for cell in &mut cells {
         cell.url = pgwarden.url(cell.role, PASSWORD, &cell.url);
     }
-    run_all(title, &cells);
+    run_all(title, &cells, Some(&pgwarden));
 }
 
 #[test]

@@ -31,15 +31,25 @@ pub struct Column {
     pub path: &'static str,
 }
 
-/// The whole page. `versions` names the servers; `refusals` is `refusals.tsv`.
-pub fn page(clients: &[&'static str], columns: &[Column], found: &[Found], versions: &str, refusals: &str) -> String {
+/// The whole page. `refused` is how many statements pgwarden refused; `versions` names the servers; `refusals` is
+/// `refusals.tsv`.
+pub fn page(
+    clients: &[&'static str],
+    columns: &[Column],
+    found: &[Found],
+    refused: u64,
+    versions: &str,
+    refusals: &str,
+) -> String {
     let mut text = format!(
         "<!-- Written by `make test-clients`: do not edit. -->\n\n# Compatibility\n\npgwarden {}, with {versions}.\n\n",
         env!("CARGO_PKG_VERSION")
     );
     text.push_str(INTRODUCTION);
+    let left = left_out(found);
+    let (pooler, here): (Vec<_>, Vec<_>) = left.iter().partition(|(_, cells)| !cells[0].warden);
+    totals(&mut text, found, refused, &pooler, &here);
     table(&mut text, clients, columns, found);
-    let (pooler, here): (Vec<_>, Vec<_>) = left_out(found).into_iter().partition(|(_, cells)| !cells[0].warden);
     text.push_str("\n## What a pooler, or the server's age, takes away\n\nLeft out without pgwarden too:\n\n");
     reasons(&mut text, &pooler);
     text.push_str("\n## What is left out through pgwarden only\n\n");
@@ -60,13 +70,41 @@ const BY_DESIGN: &str = "\n## What is refused by design\n\nEvery client runs the
 has of sending a statement, and must find pgwarden's MESSAGE (most check DETAIL and HINT too) in its own error, the session \
 usable, and nothing changed.\n\n";
 
+/// What was left out, and the cells that did.
+type Reason<'a> = (&'a &'a str, &'a Vec<&'a Found>);
+
+/// How many cells there were, and what came of them.
+fn totals(text: &mut String, found: &[Found], refused: u64, pooler: &[Reason], here: &[Reason]) {
+    let clients: BTreeSet<&str> = found.iter().map(|cell| cell.client).collect();
+    let cells = |reasons: &[Reason]| {
+        let cells = reasons.iter().flat_map(|(_, cells)| cells.iter());
+        cells.map(|cell| (cell.client, cell.role, cell.path)).collect::<BTreeSet<_>>().len()
+    };
+    let _ = writeln!(
+        text,
+        "{} clients in {} runs: {} failed; {} left something out that cannot be had without pgwarden either, and {} something \
+        that only pgwarden takes away. On the way pgwarden refused {refused} statements, as the roles say.\n",
+        clients.len(),
+        found.len(),
+        found.iter().filter(|cell| cell.failed).count(),
+        cells(pooler),
+        cells(here),
+    );
+}
+
+/// What a client is called in the table: its name, and what it says it is.
+fn title(client: &str, version: &str) -> String {
+    let same = version.get(..client.len()).is_some_and(|start| start.eq_ignore_ascii_case(client));
+    if same { version.to_owned() } else { format!("{client}: {version}") }
+}
+
 fn table(text: &mut String, clients: &[&'static str], columns: &[Column], found: &[Found]) {
     let headings: Vec<&str> = columns.iter().map(|column| column.heading).collect();
     let _ = writeln!(text, "| client | {} |\n|{}", headings.join(" | "), " --- |".repeat(columns.len() + 1));
     for client in clients {
         let of_client = |path: &str| found.iter().filter(|cell| cell.client == *client && cell.path == path).collect();
         let version = found.iter().find(|cell| cell.client == *client && !cell.version.is_empty());
-        let name = version.map_or(*client, |cell| cell.version.as_str());
+        let name = version.map_or((*client).to_owned(), |cell| title(client, &cell.version));
         let cells: Vec<String> = columns.iter().map(|column| tally(of_client(column.path))).collect();
         let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
     }
@@ -90,7 +128,7 @@ fn left_out(found: &[Found]) -> BTreeMap<&str, Vec<&Found>> {
     out
 }
 
-fn reasons(text: &mut String, list: &[(&str, Vec<&Found>)]) {
+fn reasons(text: &mut String, list: &[Reason]) {
     if list.is_empty() {
         text.push_str("Nothing.\n");
         return;
