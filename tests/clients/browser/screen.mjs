@@ -44,7 +44,7 @@ export const browse = async (name, work, last) => {
       '--disable-component-update', '--disable-sync', '--force-color-profile=srgb', '--hide-scrollbars'],
   });
   const page = await browser.newPage({ viewport: { width: 1280, height: 800 }, colorScheme: 'light' });
-  page.setDefaultTimeout(30000);
+  page.setDefaultTimeout(90000);
   const picture = async (what) => {
     if (!process.env.PICTURES) return;
     mkdirSync(process.env.PICTURES, { recursive: true });

@@ -84,6 +84,10 @@ const work = async (page, picture) => {
     for (const [name, value] of Object.entries(login)) if (await field(name).inputValue() !== value) return false;
     return true;
   });
+  // Its database alone, where the server has many.
+  await page.locator('[data-test=Advanced]').click();
+  await page.locator('input[role=combobox]:visible').first().fill(database);
+  await page.keyboard.press('Enter');
   await page.locator('[data-label=Save]').click();
 
   // The tree.
