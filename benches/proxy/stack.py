@@ -225,6 +225,8 @@ class Stack:
                  f'bench = {{ policy = "{policy}", endpoint = "{endpoint}" }}\n'
                  '[policies.application]\nallow = ["read", "write", "function.safe", "function.volatile", '
                  f'"session.setting", "transaction", "notify"]\nrecord_reads = "{"counted" if counted else "each"}"\n'
+                 # More than COPY IN brings: its rows are counted all the same.
+                 'max_affected_rows = 10000000\n'
                  f'[[users]]\nname = "{USER}"\nverifier = "{self.verifier}"\nperson = false\nroles = {{ production = "bench" }}\n')
         configuration = folder / "pgwarden.toml"
         configuration.write_text(text)
