@@ -16,7 +16,9 @@ use tokio::task::JoinHandle;
 
 use crate::audit::Round;
 use crate::decision::{Door, Judgement, Scope};
-use crate::session::{AffectedCap, Caps, Checkpoint, Event, Fault, Kind, LockTimeout, Need, Session, Taken};
+use crate::session::{
+    AffectedCap, Caps, Checkpoint, Event, Fault, Kind, LockTimeout, Need, Session, Taken, text_of_call,
+};
 use crate::wire::backend::Status;
 use crate::wire::frontend::{self, Frontend, tag};
 use crate::wire::report::Report;
@@ -341,7 +343,7 @@ impl Driver {
         let (limit, kind) = match header.tag {
             tag::QUERY => (self.limits.statement_bytes, Some(Kind::Simple)),
             tag::PARSE => (self.limits.statement_bytes, Some(Kind::Parse)),
-            tag::BIND | tag::COPY_DATA => (self.limits.message_bytes, None),
+            tag::BIND | tag::COPY_DATA | tag::FUNCTION_CALL => (self.limits.message_bytes, None),
             _ => (NAMES_BYTES, None),
         };
         if header.body_bytes <= limit.saturating_add(1024) {
@@ -402,6 +404,10 @@ impl Driver {
                 Need::Text => {
                     let text = match frame {
                         Frontend::Query(text) | Frontend::Parse { text, .. } => *text,
+                        Frontend::FunctionCall(function) => match text_of_call(*function) {
+                            Some(text) => text.as_bytes(),
+                            None => return Ok(None),
+                        },
                         _ => return Ok(None),
                     };
                     let judgement = self.judge_text(text, &mut ready)?;
@@ -811,6 +817,7 @@ fn fault(fault: Fault) -> End {
 fn in_pieces(header: Header, body: &[u8], of_bind: usize) -> bool {
     match header.tag {
         tag::COPY_DATA => true,
+        tag::FUNCTION_CALL => header.body_bytes > PIECES_BYTES && frontend::function_call(body).is_some(),
         tag::BIND => body.len() >= of_bind && header.body_bytes > PIECES_BYTES && frontend::bind(body).is_some(),
         _ => false,
     }
@@ -822,6 +829,7 @@ fn needs_record(frame: &Frontend<'_>) -> Option<Kind> {
         Frontend::Query(_) => Some(Kind::Simple),
         Frontend::Bind { .. } => Some(Kind::Bind),
         Frontend::Execute { .. } => Some(Kind::Execute),
+        Frontend::FunctionCall(_) => Some(Kind::FunctionCall),
         _ => None,
     }
 }

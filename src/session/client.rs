@@ -26,7 +26,7 @@ const CROWD: usize = 8;
 pub enum Need {
     /// Nothing.
     Nothing,
-    /// The message's own text.
+    /// The message's own text; of a FunctionCall [`super::text_of_call`], if it has one.
     Text,
     /// A statement made earlier was judged under another policy: its text, to be given to [`Session::rejudged`].
     Stale(Arc<str>),
@@ -98,7 +98,7 @@ impl Session {
             return Need::Nothing;
         }
         match frame {
-            Frontend::Query(_) | Frontend::Parse { .. } => Need::Text,
+            Frontend::Query(_) | Frontend::Parse { .. } | Frontend::FunctionCall(_) => Need::Text,
             Frontend::Bind { statement, .. } => stale(self.names.statement(statement).map(|s| &s.judgement), stamp),
             Frontend::Execute { portal, .. } => match self.names.portal(portal) {
                 Some(portal) if portal.judgement.stamp == stamp => self.need_within(&portal.judgement, stamp),
@@ -111,7 +111,6 @@ impl Session {
             | Frontend::CopyData
             | Frontend::CopyDone
             | Frontend::CopyFail
-            | Frontend::FunctionCall
             | Frontend::Terminate
             | Frontend::Password => Need::Nothing,
         }
@@ -137,7 +136,7 @@ impl Session {
         self.names.rejudged(fresh);
     }
 
-    /// Takes one message. `bytes` is the message, header included, or for Bind and CopyData at least its beginning;
+    /// Takes one message. `bytes` is the message, header included, or for Bind, FunctionCall and CopyData at least its beginning;
     /// `judged` is the judgement that [`Session::need`] asked for.
     ///
     /// # Errors
@@ -179,7 +178,7 @@ impl Session {
             Frontend::Describe(target, name) => self.describe(*target, name, bytes),
             Frontend::Close(target, name) => self.close(*target, name, bytes),
             Frontend::Execute { portal, max_rows } => self.execute(portal, *max_rows, bytes),
-            Frontend::FunctionCall => self.function_call(),
+            Frontend::FunctionCall(_) => self.function_call(bytes, judged),
             Frontend::Flush => self.forward(bytes),
             Frontend::CopyData => self.forward(bytes),
             Frontend::CopyDone | Frontend::CopyFail => {
@@ -233,13 +232,6 @@ impl Session {
     fn forward(&mut self, bytes: &[u8]) -> Taken {
         self.out.to_server.extend_from_slice(bytes);
         Taken::Forwarded
-    }
-
-    fn function_call(&mut self) -> Taken {
-        let report = Report::error("0A000", "pgwarden: function calls by the fast-path protocol are not supported")
-            .hint("Call the function with SELECT.");
-        self.refuse(Kind::FunctionCall, None, report, None);
-        Taken::Dropped
     }
 
     fn native_error(&mut self, kind: Kind, judgement: Option<Arc<Judgement>>, report: Report) -> Taken {

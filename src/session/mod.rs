@@ -12,9 +12,10 @@
 //! - [`guard`] keeps a transaction that changed too many rows from committing; [`script`] sends a text in pieces for it;
 //! - [`locks`] keeps the server's `lock_timeout` where policy wants it;
 //! - [`migration`] knows which migration a tool is at, and keeps its lock off a pooler;
+//! - [`fast_path`] takes calls of functions by their number;
 //! - [`fate`] knows which of the transactions in a text or batch committed;
 //! - [`cut`] ends statements that meet a limit in rows, bytes or time;
-//! - [`reading`] knows how the server reads texts, and ends a session that would be misjudged;
+//! - [`text_settings`] knows how the server reads texts, and ends a session that would be misjudged;
 //! - [`refuse`] makes the server fail where a refusal must look like an error of its own.
 //!
 //! May not name: `tokio`, `net`, `audit`, `config`, `admin`, `std::time`.
@@ -22,6 +23,7 @@
 mod checkpoint;
 mod client;
 mod cut;
+mod fast_path;
 mod fate;
 mod guard;
 mod hold;
@@ -40,6 +42,7 @@ mod text_settings;
 pub use checkpoint::Checkpoint;
 pub use client::{Fault, Need, Taken};
 pub use cut::Caps;
+pub use fast_path::text_of_call;
 pub use guard::AffectedCap;
 pub use locks::LockTimeout;
 pub use parameters::{Parameter, Parameters};

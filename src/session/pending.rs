@@ -115,6 +115,8 @@ pub struct Query {
     pub failed: bool,
     /// Whether the ReadyForQuery is shown; a hold hides it when its own follows.
     pub ready_shown: bool,
+    /// It is a FunctionCall: its answer is a result without a tag.
+    pub function_call: bool,
     /// Characters of the client's text before what was sent.
     pub before: usize,
 }

@@ -23,7 +23,9 @@ impl Session {
     /// Refuses a judged text.
     pub(super) fn refuse_judged(&mut self, kind: Kind, judgement: Arc<Judgement>, denied: &Denied) {
         let message = denied.told(self.at_migration());
-        let report = Report { position: denied.position, ..Report::error(denied.sqlstate, message) };
+        // A function call has no text for a position to point into.
+        let position = denied.position.filter(|_| kind != Kind::FunctionCall);
+        let report = Report { position, ..Report::error(denied.sqlstate, message) };
         let hints = [denied.hint.clone(), self.hint_of_migration()];
         let hint = hints.into_iter().flatten().reduce(|hint, more| format!("{hint} {more}"));
         let report = Report { detail: Some(denied.detail.clone()), hint, ..report };
@@ -55,7 +57,7 @@ impl Session {
             parameters: None,
         });
         match kind {
-            Kind::Simple | Kind::FunctionCall => self.refuse_simple(&report, record),
+            Kind::Simple | Kind::FunctionCall => self.refuse_simple(kind, &report, record),
             Kind::Parse | Kind::Bind | Kind::Execute => self.refuse_extended(&report, record),
         }
     }
@@ -65,14 +67,18 @@ impl Session {
         self.queue.is_empty() && !self.batch_open && self.status != Status::InTransaction
     }
 
-    fn refuse_simple(&mut self, report: &Report, record: u64) {
-        // A simple Query, failed or not, ends the unnamed statement (postgres.c, exec_simple_query).
-        let undo = self.names.put_statement(Bytes::new(), None);
+    fn refuse_simple(&mut self, kind: Kind, report: &Report, record: u64) {
         if self.answers_here() {
+            // A simple Query, failed or not, ends the unnamed statement (postgres.c, exec_simple_query).
+            if kind == Kind::Simple {
+                self.names.put_statement(Bytes::new(), None);
+            }
             report.write(&mut self.out.to_client);
             write::ready(&mut self.out.to_client, self.status);
             return;
         }
+        // So does the one that fails here.
+        let undo = self.names.put_statement(Bytes::new(), None);
         self.send_failing(report, record, true);
         self.queue.end_unnamed_at_last_refusal(undo);
         self.end_of_query();

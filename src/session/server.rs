@@ -87,7 +87,10 @@ impl Session {
     fn streamed(&mut self, header: Header) -> Result<bool, ServerFault> {
         let front = self.queue.front().ok_or(ServerFault::Unexpected(header.tag))?;
         match (&front.ask, header.tag) {
-            (Ask::Query(query), _) => {
+            (Ask::Query(query), tag::FUNCTION_RESULT) if query.function_call => {
+                Ok(self.function_result(header.message_bytes()))
+            }
+            (Ask::Query(query), _) if header.tag != tag::FUNCTION_RESULT && !query.function_call => {
                 let own = query.injected.iter().any(|injected| injected.place == query.completed);
                 let shown = front.shown && !own;
                 if shown && matches!(header.tag, tag::DATA_ROW | tag::COPY_DATA) {
@@ -638,7 +641,15 @@ fn is_asynchronous(tag: u8) -> bool {
 }
 
 fn passes_in_pieces(tag: u8) -> bool {
-    matches!(tag, tag::DATA_ROW | tag::COPY_DATA | tag::COPY_DONE | tag::ROW_DESCRIPTION | tag::PARAMETER_DESCRIPTION)
+    matches!(
+        tag,
+        tag::DATA_ROW
+            | tag::COPY_DATA
+            | tag::COPY_DONE
+            | tag::ROW_DESCRIPTION
+            | tag::PARAMETER_DESCRIPTION
+            | tag::FUNCTION_RESULT
+    )
 }
 
 /// Characters by which an error's position is to be moved: back over the proxy's own statements, forward over the client's that

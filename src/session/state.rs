@@ -65,7 +65,7 @@ pub enum Kind {
     Bind,
     /// Execute.
     Execute,
-    /// FunctionCall, always refused.
+    /// FunctionCall.
     FunctionCall,
 }
 

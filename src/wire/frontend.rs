@@ -104,8 +104,8 @@ pub enum Frontend<'a> {
     CopyDone,
     /// CopyFail.
     CopyFail,
-    /// FunctionCall.
-    FunctionCall,
+    /// FunctionCall: the function's number, its OID; the arguments stay in the bytes.
+    FunctionCall(u32),
     /// Terminate.
     Terminate,
     /// A password message, which has no place after login.
@@ -121,7 +121,7 @@ impl Frontend<'_> {
             | Frontend::Bind { .. }
             | Frontend::Describe(..)
             | Frontend::Close(..)
-            | Frontend::FunctionCall
+            | Frontend::FunctionCall(_)
             | Frontend::Execute { .. } => true,
             Frontend::Sync
             | Frontend::Flush
@@ -193,7 +193,8 @@ fn bare<'a>(body: &[u8], view: Frontend<'a>) -> Result<Frontend<'a>, Malformed> 
     if body.is_empty() { Ok(view) } else { Err(Malformed::Trailing) }
 }
 
-/// Views a whole message's body. For Bind, `body` may be only a beginning that holds both names.
+/// Views a whole message's body. For Bind, `body` may be only a beginning that holds both
+/// names, for FunctionCall one that holds the function's number.
 ///
 /// # Errors
 /// The body does not fit its type byte.
@@ -210,11 +211,16 @@ pub fn view(tag: u8, body: &[u8]) -> Result<Frontend<'_>, Malformed> {
         tag::COPY_DATA => Ok(Frontend::CopyData),
         tag::COPY_DONE => bare(body, Frontend::CopyDone),
         tag::COPY_FAIL => Ok(Frontend::CopyFail),
-        tag::FUNCTION_CALL => Ok(Frontend::FunctionCall),
+        tag::FUNCTION_CALL => function_call(body).ok_or(Malformed::Short),
         tag::TERMINATE => Ok(Frontend::Terminate),
         tag::PASSWORD => Ok(Frontend::Password),
         other => Err(Malformed::Type(other)),
     }
+}
+
+/// The number at the start of a FunctionCall, or `None` when it is not complete.
+pub fn function_call(body: &[u8]) -> Option<Frontend<'_>> {
+    i32_at(body).map(|(function, _)| Frontend::FunctionCall(function.cast_unsigned()))
 }
 
 /// The names at the start of a Bind, or `None` when they are not complete.

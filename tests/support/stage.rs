@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pgwarden::config::{self, Config};
 use pgwarden::decision::{Door, Judgement, Scope};
-use pgwarden::session::{AffectedCap, Caps, Limits, Need, RecordIds, Session, Settings, Taken};
+use pgwarden::session::{AffectedCap, Caps, Limits, Need, RecordIds, Session, Settings, Taken, text_of_call};
 use pgwarden::wire::frontend::{self, Frontend};
 use pgwarden::wire::{HEADER_BYTES, Peek, peek};
 
@@ -172,8 +172,12 @@ impl Stage {
             match need {
                 Need::Nothing => return judged,
                 Need::Text => {
-                    let (Frontend::Query(text) | Frontend::Parse { text, .. }) = frame else { return None };
-                    let judgement = self.scope.judge(std::str::from_utf8(text).unwrap());
+                    let text = match frame {
+                        Frontend::Query(text) | Frontend::Parse { text, .. } => std::str::from_utf8(text).unwrap(),
+                        Frontend::FunctionCall(function) => text_of_call(*function)?,
+                        _ => return None,
+                    };
+                    let judgement = self.scope.judge(text);
                     need = match frame {
                         Frontend::Query(_) => self.session.need_within(&judgement, generation),
                         _ => Need::Nothing,

@@ -100,7 +100,10 @@ fn client(word: &str, out: &mut BytesMut) {
         "S" => write::sync(out),
         "H" => write::flush(out),
         "X" => write::terminate(out),
-        "F" => write::message(out, b'F', |out| out.put_slice(&[0, 0, 0, 1, 0, 0, 0, 0, 0, 0])),
+        "F" => write::message(out, b'F', |out| {
+            out.put_u32(if first.is_empty() { 1 } else { first.parse().unwrap() });
+            out.put_slice(&[0; 6]);
+        }),
         "d" | "f" => write::message(out, kind.as_bytes()[0], |out| out.put_slice(unescaped(rest).as_bytes())),
         "c" => write::message(out, b'c', |_| ()),
         "p" => write::password(out, rest.as_bytes()),
@@ -124,6 +127,10 @@ fn server(word: &str, out: &mut BytesMut) {
             out.put_slice(rest.as_bytes());
         }
         "d" => out.put_slice(rest.as_bytes()),
+        "V" => {
+            out.put_i32(i32::try_from(rest.len()).unwrap());
+            out.put_slice(rest.as_bytes());
+        }
         "T" => {
             out.put_i16(1);
             write::c_string(out, rest.as_bytes());
@@ -203,6 +210,7 @@ fn client_word(tag: u8, body: &[u8]) -> String {
         }
         b'D' | b'C' => format!("{kind} {} {}", char::from(body[0]), shown(&text[0][1..])),
         b'd' | b'f' => format!("{kind} {}", String::from_utf8_lossy(body)),
+        b'F' => format!("F {}", u32::from_be_bytes(body[..4].try_into().unwrap())),
         _ => kind.to_string(),
     }
 }
@@ -213,6 +221,7 @@ fn server_word(tag: u8, body: &[u8]) -> String {
         b'C' => format!("C {}", strings(body)[0]),
         b'Z' => format!("Z {}", String::from_utf8_lossy(body)),
         b'D' => format!("D {}", String::from_utf8_lossy(&body[6..])),
+        b'V' => format!("V {}", String::from_utf8_lossy(&body[4..])),
         b'd' => format!("d {}", String::from_utf8_lossy(body)),
         b'T' => format!("T {}", strings(&body[2..])[0]),
         b'S' => format!("S {} {}", strings(body)[0], strings(body)[1]),

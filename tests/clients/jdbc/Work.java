@@ -18,6 +18,8 @@ import java.util.Properties;
 import java.util.Timer;
 import java.util.TimerTask;
 import org.postgresql.PGConnection;
+import org.postgresql.largeobject.LargeObject;
+import org.postgresql.largeobject.LargeObjectManager;
 import org.postgresql.util.PSQLException;
 
 public class Work {
@@ -47,6 +49,7 @@ public class Work {
         transactions();
         cancels();
         if (!role.equals("read-only")) writes();
+        largeObjects();
         refusals();
     }
 
@@ -228,6 +231,36 @@ public class Work {
             equal(copied, 2L, "copy in");
         }
         ok("generated keys, updatable result set, COPY FROM STDIN");
+    }
+
+    static void largeObjects() throws Exception {
+        try (Connection connection = connect()) {
+            connection.setAutoCommit(false);
+            LargeObjectManager manager = connection.unwrap(PGConnection.class).getLargeObjectAPI();
+            if (!role.equals("unrestricted")) {
+                try {
+                    manager.createLO();
+                    throw new AssertionError("a large object was made");
+                } catch (PSQLException error) {
+                    if (!error.getMessage().contains("pgwarden: call of pg_catalog.lo_creat is not allowed")) throw error;
+                }
+                ok("large objects are refused");
+                return;
+            }
+            long oid = manager.createLO();
+            byte[] content = new byte[300_000];
+            for (int at = 0; at < content.length; at++) content[at] = (byte) at;
+            try (LargeObject object = manager.open(oid)) { object.write(content); }
+            connection.commit();
+            try (LargeObject object = manager.open(oid)) {
+                equal(Arrays.equals(object.read(content.length + 1), content), true, "large object");
+                object.seek64(10, LargeObject.SEEK_SET);
+                equal(object.tell64(), 10L, "tell");
+            }
+            manager.delete(oid);
+            connection.commit();
+        }
+        ok("large objects, by function calls");
     }
 
     static List<Refusal> wanted() throws Exception {

@@ -139,6 +139,20 @@ def writes():
     ok("insert, update, delete, and psql -1")
 
 
+def large_objects():
+    with tempfile.TemporaryDirectory() as folder:
+        given, taken = pathlib.Path(folder, "given"), pathlib.Path(folder, "taken")
+        given.write_bytes(bytes(range(256)) * 1000)
+        if role.name != "unrestricted":
+            _, output, text = psql(f"\\lo_import {given}\nselect 'on';\n", "-qAt")
+            equal(("pgwarden: call of pg_catalog.lo_creat is not allowed" in text, output), (True, "on\n"), text)
+            return ok("\\lo_import is refused")
+        status, output, text = psql(f"\\lo_import {given} 'a comment'\n\\lo_export :LASTOID {taken}\n\\lo_list\n\\lo_unlink :LASTOID\n", "-v", "ON_ERROR_STOP=1")
+        equal((status, text, "a comment" in output, "lo_unlink" in output), (0, "", True, True), output + text)
+        equal(taken.read_bytes(), given.read_bytes(), "large object")
+    return ok("\\lo_import, \\lo_export, \\lo_list, \\lo_unlink")
+
+
 def refusals():
     for sql, states in role.refusals():
         _, output, text = psql(f"{sql};\nselect 'on';\n", "-qAt", "-v", "VERBOSITY=verbose")
@@ -163,4 +177,5 @@ ctrl_c()
 ssl_modes()
 if role.may_write:
     writes()
+large_objects()
 refusals()

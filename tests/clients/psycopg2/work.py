@@ -79,6 +79,43 @@ def writes():
     ok("execute_values, execute_batch, COPY FROM STDIN, delete")
 
 
+def large_objects():
+    conn = connect()
+    if role.name != "unrestricted":
+        try:
+            conn.lobject(0, "wb")
+            raise AssertionError("a large object was made")
+        except psycopg2.Error as error:
+            if "pgwarden: call of pg_catalog.lo_creat is not allowed" not in str(error):
+                raise
+        conn.rollback()
+        equal(one(conn, "select count(*) from pg_largeobject_metadata"), 0, "large objects")
+        conn.close()
+        return ok("large objects are refused")
+    made = conn.lobject(0, "wb")
+    content = bytes(range(256)) * 4000
+    made.write(content)
+    made.close()
+    conn.commit()
+    found = conn.lobject(made.oid, "rwb")
+    equal(found.read(), content, "large object")
+    found.seek(256)
+    found.truncate(1000)
+    equal((found.tell(), found.read(4)), (256, content[256:260]), "after truncate")
+    found.unlink()
+    conn.rollback()
+    equal(conn.lobject(made.oid, "rb").seek(0, 2), len(content), "after rollback")
+    conn.lobject(made.oid, "n").unlink()
+    conn.commit()
+    try:
+        conn.lobject(made.oid, "rb")
+        raise AssertionError("it is still there")
+    except psycopg2.Error:
+        conn.rollback()
+    conn.close()
+    return ok("large objects, by function calls")
+
+
 def refusals():
     conn = connect(autocommit=True)
     for sql, states in role.refusals():
@@ -97,4 +134,5 @@ version(f"psycopg2 {psycopg2.__version__.split()[0]}")
 reads()
 if role.may_write:
     writes()
+large_objects()
 refusals()
