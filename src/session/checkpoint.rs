@@ -22,6 +22,7 @@ pub struct Checkpoint {
     guessed: bool,
     flushed: bool,
     epoch: u64,
+    code_ran: Option<u64>,
     syncs_sent: u64,
     transaction: u64,
     end_sent: bool,
@@ -46,6 +47,7 @@ impl Session {
             guessed: self.guessed,
             flushed: self.flushed,
             epoch: self.epoch,
+            code_ran: self.code_ran,
             syncs_sent: self.syncs_sent,
             transaction: self.transaction,
             end_sent: self.end_sent,
@@ -78,6 +80,7 @@ impl Session {
         self.guessed = to.guessed;
         self.flushed = to.flushed;
         self.epoch = to.epoch;
+        self.code_ran = to.code_ran;
         self.syncs_sent = to.syncs_sent;
         self.transaction = to.transaction;
         self.end_sent = to.end_sent;

@@ -382,6 +382,9 @@ impl Session {
     /// Follows the names that a text's statements make, use and end, in order.
     fn follow(&mut self, judgement: &Arc<Judgement>) -> Result<Followed, Report> {
         let mut followed = Followed::default();
+        if self.runs_code(judgement) {
+            self.code_ran = Some(self.epoch);
+        }
         for (place, statement) in judgement.statements.iter().enumerate() {
             match self.follow_one(&statement.movement, judgement, &mut followed.absent) {
                 Ok(changes) => followed.undo.extend(changes.into_iter().map(|change| (place, change))),
@@ -497,14 +500,28 @@ impl Session {
         found.cloned().ok_or_else(|| no_portal("portal", name))
     }
 
-    /// A cursor that SQL names. On a server connection of its own, a session's functions may have opened it.
+    /// Whether code that is not known runs.
+    fn runs_code(&self, judgement: &Judgement) -> bool {
+        judgement.statements.iter().any(|statement| match &statement.movement {
+            Movement::None => judgement.may_set,
+            Movement::Execute { name } => {
+                self.names.statement(name.as_bytes()).is_some_and(|prepared| prepared.judgement.may_set)
+            }
+            _ => false,
+        })
+    }
+
+    /// A cursor that SQL names. On a server connection of its own, a session's functions may have opened it. Behind a
+    /// pooler what has that name may be a cursor WITH HOLD that somebody else left, unless PL/pgSQL made the name up.
     fn usable_cursor(&self, name: &[u8]) -> Result<(), Report> {
         match self.names.portal(name).filter(|found| self.is_here(found.epoch)) {
             Some(portal) => match &portal.judgement.refusal {
                 None => Ok(()),
                 Some(denied) => Err(denied_report(denied)),
             },
-            None if self.settings.pooled => Err(no_portal("cursor", name)),
+            None if self.settings.pooled && !(is_made_up(name) && self.code_ran == Some(self.epoch)) => {
+                Err(no_portal("cursor", name))
+            }
             None => Ok(()),
         }
     }
@@ -843,6 +860,12 @@ pub(super) fn no_chain(end: TransactionEnd) -> Report {
         TransactionEnd::Rollback => "ROLLBACK",
     };
     Report::error("25P01", format!("{word} AND CHAIN can only be used in transaction blocks"))
+}
+
+/// A name that the server gives to a cursor that is opened without one (`portalmem.c`, `CreateNewPortal`).
+fn is_made_up(name: &[u8]) -> bool {
+    let number = name.strip_prefix(b"<unnamed portal ").and_then(|rest| rest.strip_suffix(b">"));
+    number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
 }
 
 fn no_portal(word: &str, name: &[u8]) -> Report {

@@ -228,6 +228,8 @@ pub struct Session {
     /// How many CopyDone and CopyFail were sent since the last Execute or Query, ahead of the COPY that they end.
     pub(super) copies_ended: usize,
     pub(super) epoch: u64,
+    /// The epoch in which code that is not known ran last: it may have opened cursors.
+    pub(super) code_ran: Option<u64>,
     pub(super) syncs_sent: u64,
     pub(super) readies_seen: u64,
     pub(super) records: u64,
@@ -286,6 +288,7 @@ impl Session {
             copy_in: false,
             copies_ended: 0,
             epoch: 0,
+            code_ran: None,
             syncs_sent: 0,
             readies_seen: 0,
             records: 0,

@@ -15,6 +15,8 @@ create table parts (
 create index parts_item on parts (item_id);
 create view dear_items as select id, name, price from items where price > 500;
 create function twice(integer) returns integer language sql immutable as 'select $1 * 2';
+create function few_items() returns refcursor language plpgsql
+    as 'declare found refcursor; begin open found for select id from items where id <= 3; return found; end';
 
 insert into items (name, price, details, tags)
 select 'item ' || n, n, jsonb_build_object('n', n, 'even', n % 2 = 0), array['t' || n % 3, 'ü']

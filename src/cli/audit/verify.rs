@@ -32,7 +32,7 @@ impl Verify {
         let watched = io::stderr().is_terminal();
         let progress = |proof: &Proof| {
             if watched {
-                eprint!("\r{} in {}", counted(proof.records, "record"), counted(proof.segments as u64, "segment"));
+                eprint!("\r{} in {}", counted(proof.records, "record"), counted(proof.segments, "segment"));
             }
         };
         let outcome = verify(&place.directory, &trust, progress);
@@ -93,7 +93,7 @@ fn beside_head(path: &std::path::Path) -> anyhow::Result<Option<crate::audit::ch
 
 fn proved(place: &Place, proof: &Proof, marks: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let (records, segments) = (counted(proof.records, "record"), counted(proof.segments as u64, "segment"));
+    let (records, segments) = (counted(proof.records, "record"), counted(proof.segments, "segment"));
     let (first, last) = (proof.first, proof.last);
     let word =
         if proof.damaged { place.printer.ink(Ink::Red, "not proved") } else { place.printer.ink(Ink::Green, "proved") };

@@ -4,6 +4,7 @@ import java.io.StringWriter;
 import java.net.URI;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.sql.CallableStatement;
 import java.sql.Connection;
 import java.sql.DatabaseMetaData;
 import java.sql.DriverManager;
@@ -12,6 +13,7 @@ import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Savepoint;
 import java.sql.Statement;
+import java.sql.Types;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Properties;
@@ -49,6 +51,7 @@ public class Work {
         transactions();
         cancels();
         if (!role.equals("read-only")) writes();
+        if (role.equals("unrestricted") || role.equals("application")) cursors();
         largeObjects();
         refusals();
     }
@@ -231,6 +234,21 @@ public class Work {
             equal(copied, 2L, "copy in");
         }
         ok("generated keys, updatable result set, COPY FROM STDIN");
+    }
+
+    static void cursors() throws Exception {
+        try (Connection connection = connect()) {
+            connection.setAutoCommit(false);
+            try (CallableStatement call = connection.prepareCall("{? = call few_items()}")) {
+                call.registerOutParameter(1, Types.REF_CURSOR);
+                call.execute();
+                int count = 0;
+                try (ResultSet rows = (ResultSet) call.getObject(1)) { while (rows.next()) count++; }
+                equal(count, 3, "rows of a cursor");
+            }
+            connection.rollback();
+        }
+        ok("a cursor that a function returns");
     }
 
     static void largeObjects() throws Exception {
