@@ -181,7 +181,7 @@ impl Asking {
         let name = [("application_name".to_owned(), "pgwarden".to_owned())];
         let mut upstream = self.connector.connect(endpoint, &name, timeout).await.map_err(|error| error.to_string())?;
         let question = format!(
-            "BEGIN READ ONLY; SET LOCAL search_path = ''; SET LOCAL statement_timeout = '30s'; {QUESTION}; COMMIT"
+            "BEGIN READ ONLY; SET LOCAL search_path = ''; SET LOCAL statement_timeout = '30s'; SET LOCAL lock_timeout = '100ms'; {QUESTION}; COMMIT"
         );
         let answer = tokio::time::timeout(PATIENCE, upstream.ask_at_length(&question, ANSWER_BYTES)).await;
         upstream.leave().await;

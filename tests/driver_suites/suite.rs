@@ -137,7 +137,7 @@ fn pytest(name: &str, source: &Path, target: &Target, set: &[(&str, String)], ar
     copy(&source.join("tests"), &folder.join("tests"));
     let mut command = Command::new("timeout");
     command.arg(DEADLINE_SECONDS).arg(python());
-    command.args(["-m", "pytest", "-o", "addopts=", "-v", "-rA", "--tb=short", "--color=no"]);
+    command.args(["-m", "pytest", "-o", "addopts=", "-v", "-rA", "--tb=native", "--color=no"]);
     command.args(arguments).arg("tests").current_dir(&folder).env("COLUMNS", "2000");
     environment(&mut command, target);
     for (name, value) in set {
