@@ -306,11 +306,28 @@ free = {{ policy = "unrestricted", endpoint = "direct" }}
         }
         assert!(passed < 1000);
     }
+    // The rest of a long Bind that is refused is dropped, and nothing in it is taken for a message.
+    let mut smuggled = bytes::BytesMut::new();
+    while smuggled.len() < 2_000_000 {
+        pgwarden::wire::write::query(&mut smuggled, b"create table smuggled ()");
+    }
+    let mut long = bytes::BytesMut::new();
+    pgwarden::wire::write::parse(&mut long, b"", b"select length($1::bytea)");
+    pgwarden::wire::write::message(&mut long, b'B', |out| {
+        out.extend_from_slice(&[0, 0, 0, 1, 0, 1, 0, 1]);
+        out.extend_from_slice(&u32::try_from(smuggled.len()).unwrap().to_be_bytes());
+        out.extend_from_slice(&smuggled);
+        out.extend_from_slice(&[0, 0]);
+    });
+    pgwarden::wire::write::execute(&mut long, b"");
+    pgwarden::wire::write::sync(&mut long);
+    raw.ask(&long).unwrap();
     std::fs::remove_file(place.join("ballast")).unwrap();
     eventually("the log", || !raw.query("select 1").unwrap().iter().any(|message| message.tag == tag::ERROR));
     assert!(!raw.ask(&out).unwrap().iter().any(|message| message.tag == tag::ERROR));
     // What was refused was not run.
     assert_eq!(raw.value("select count(*) from t").unwrap(), (passed + 1).to_string());
+    assert_eq!(raw.value("select count(*) from pg_class where relname = 'smuggled'").unwrap(), "0");
 }
 
 // ----- the end of a connection -----

@@ -377,6 +377,8 @@ impl Driver {
             && let Err(report) = self.recorder.check()
         {
             self.session.refuse_frame(kind, report);
+            // Of a message that came in pieces, what is still to come is none of its own.
+            self.drop_left = header.message_bytes() - bytes.len();
             return Ok(Step::Took(bytes.len()));
         }
         let judged = match self.judge(&frame, ready) {
