@@ -136,8 +136,8 @@ impl Session {
         self.names.rejudged(fresh);
     }
 
-    /// Takes one message. `bytes` is the message, header included, or for Bind, FunctionCall and CopyData at least its beginning;
-    /// `judged` is the judgement that [`Session::need`] asked for.
+    /// Takes one message. `bytes` is the message, header included, or for Bind, FunctionCall and CopyData at least its
+    /// beginning; `judged` is the judgement that [`Session::need`] asked for.
     ///
     /// # Errors
     /// The message ends the session.

@@ -28,7 +28,8 @@ pub struct Pending {
     pub unnamed: Option<UnnamedEnd>,
     /// Notices that the client is told when the statement completes.
     pub notices: Option<Arc<Judgement>>,
-    /// The text, where statements of it are ROLLBACK TO, which has the tag of ROLLBACK; and the place of its first statement that was sent.
+    /// The text, where statements of it are ROLLBACK TO, which has the tag of ROLLBACK; and the place of its first
+    /// statement that was sent.
     pub goes_back: Option<(Arc<Judgement>, usize)>,
     /// It may change something that lasts.
     pub writes: bool,
