@@ -461,6 +461,55 @@ fn clients_work_through_pgwarden_and_postgres_15() {
     }
 }
 
+/// Large objects are outside of what a read-only role reads by itself; the policy of one that backs up names what reads them.
+#[test]
+fn a_backup_takes_large_objects_along_where_the_policy_says_so() {
+    let postgres = Postgres::shared(Version::V15);
+    let name = postgres.database();
+    postgres.rows(&name, "select lo_from_bytea(4242, 'kept')");
+    let mut configuration = String::from(
+        r#"
+[environments.production.roles]
+backup = { policy = "backup", endpoint = "direct" }
+reader = { policy = "read-only", endpoint = "direct" }
+[policies.backup]
+read_only = true
+allow = ["read", "function.safe", "session.setting", "transaction"]
+functions.allow = ["lo_open", "loread", "lo_close"]
+"#,
+    );
+    configuration.push_str(&database(&name, &postgres.url(&name), &postgres.url(&name)));
+    for role in ["backup", "reader"] {
+        configuration.push_str(&user(role, PASSWORD, &format!("production = \"{role}\"")));
+    }
+    let pgwarden = Pgwarden::start(&configuration);
+    let dump = |role: &str, file: &Path| {
+        let url = pgwarden.url(role, PASSWORD, &name);
+        let output = Command::new("pg_dump").arg("-d").arg(url).arg("-f").arg(file).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let file = support::folder().join(format!("backup-{}.sql", std::process::id()));
+
+    let (succeeded, said) = dump("reader", &file);
+    assert!(!succeeded && said.contains("pgwarden: call of pg_catalog.lo_open is not allowed"), "{said}");
+    let (succeeded, said) = dump("backup", &file);
+    assert!(succeeded, "{said}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert!(text.contains(r"lowrite(0, '\x6b657074')"), "{text}");
+
+    let url = pgwarden.url("backup", PASSWORD, &name);
+    let psql = |command: &str| {
+        let output = Command::new("psql").args(["-X", "-q", "-d", &url, "-c", command]).output().unwrap();
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert_eq!(psql(&format!("\\lo_export 4242 {}", file.display())), "");
+    assert_eq!(std::fs::read(&file).unwrap(), b"kept");
+    std::fs::remove_file(&file).unwrap();
+    assert!(psql("\\lo_unlink 4242").contains("pgwarden: call of pg_catalog.lo_unlink is not allowed"));
+    assert_eq!(postgres.rows(&name, "select convert_from(lo_get(4242), 'UTF8')").trim(), "kept");
+}
+
 /// pgAdmin as whoever reads production has it, behind a pooler, and pictures of that.
 #[test]
 fn pgadmin_shows_production_and_what_is_refused_there() {

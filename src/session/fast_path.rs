@@ -10,7 +10,8 @@ use crate::decision::Judgement;
 use crate::wire::report::Report;
 
 use super::client::Taken;
-use super::pending::{Ask, Pending, Query};
+use super::hold::Slot;
+use super::pending::{Ask, Believed, Pending, Query};
 use super::state::{Kind, Session};
 
 /// The SELECT that says what a call of this function does, for the large-object functions of
@@ -48,24 +49,42 @@ impl Session {
             self.refuse_judged(Kind::FunctionCall, Arc::clone(&judgement), denied);
             return Taken::Dropped;
         }
-        if self.read_only || self.guards() {
-            let report = unsupported(
-                "function calls by the fast-path protocol are not taken in a session that is held read-only, or limited in rows or by a lock timeout",
-            );
+        if let Some(what) = self.takes_no_calls() {
+            self.refuse(Kind::FunctionCall, Some(judgement), unsupported(what), None);
+            return Taken::Dropped;
+        }
+        if let Some(report) = self.cannot_hold(judgement.statements.iter().map(|statement| &statement.movement)) {
             self.refuse(Kind::FunctionCall, Some(judgement), report, None);
             return Taken::Dropped;
         }
         self.number_transaction(&judgement.statements);
         let record = self.allowed(Kind::FunctionCall, &judgement);
         self.copies_ended = 0;
+        // After the hold, a Sync ends the skip if that fails; the server skips the call too then.
+        let held = judgement.statements.first().is_some_and(|first| self.hold(&first.movement, Slot::Named));
         self.out.to_server.extend_from_slice(bytes);
         self.queue.push(Pending {
             record: Some(record),
             writes: judgement.writes,
-            ..Pending::shown(Ask::Query(Query { ready_shown: true, function_call: true, ..Query::default() }))
+            ..Pending::shown(Ask::Query(Query { ready_shown: !held, function_call: true, ..Query::default() }))
         });
         self.end_of_query();
         Taken::Forwarded
+    }
+
+    /// Why no call is taken here, however it was judged.
+    fn takes_no_calls(&self) -> Option<&'static str> {
+        if self.guards() {
+            return Some(
+                "function calls by the fast-path protocol are not taken in a session limited in rows or by a lock timeout",
+            );
+        }
+        // A transaction of the proxy's own around the call would end the client's unnamed statement, and a large object's
+        // descriptor with it: nothing could be done with what was opened.
+        let within = matches!(self.believed, Believed::Client { .. });
+        (self.read_only && !within).then_some(
+            "in a session that is held read-only, function calls by the fast-path protocol are taken within a transaction only",
+        )
     }
 
     /// Its result came. Gives whether it is shown.

@@ -101,8 +101,17 @@ fn client(word: &str, out: &mut BytesMut) {
         "H" => write::flush(out),
         "X" => write::terminate(out),
         "F" => write::message(out, b'F', |out| {
-            out.put_u32(if first.is_empty() { 1 } else { first.parse().unwrap() });
-            out.put_slice(&[0; 6]);
+            // The function's number, then its arguments, all of them in text, as its result.
+            let mut words = rest.split_ascii_whitespace();
+            out.put_u32(words.next().map_or(1, |number| number.parse().unwrap()));
+            let arguments: Vec<&str> = words.collect();
+            out.put_i16(0);
+            out.put_i16(i16::try_from(arguments.len()).unwrap());
+            for argument in arguments {
+                out.put_i32(i32::try_from(argument.len()).unwrap());
+                out.put_slice(argument.as_bytes());
+            }
+            out.put_i16(0);
         }),
         "d" | "f" => write::message(out, kind.as_bytes()[0], |out| out.put_slice(unescaped(rest).as_bytes())),
         "c" => write::message(out, b'c', |_| ()),
