@@ -32,7 +32,7 @@ impl Value {
 }
 
 /// A boolean as the server's input function reads it: unique prefixes, any case, spaces around.
-fn boolean(text: &str) -> Option<bool> {
+pub(super) fn boolean(text: &str) -> Option<bool> {
     let text = text.trim().to_ascii_lowercase();
     let prefix = |word: &str| !text.is_empty() && word.starts_with(&text);
     match text.as_str() {

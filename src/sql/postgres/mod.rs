@@ -7,6 +7,7 @@ mod alter_table;
 mod branches;
 mod constant;
 mod ddl;
+mod evaluate;
 mod expression;
 mod looks;
 mod made;
@@ -21,6 +22,7 @@ mod subquery;
 mod tally;
 mod target;
 mod tokens;
+mod trial;
 mod truth;
 mod walker;
 

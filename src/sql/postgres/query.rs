@@ -5,6 +5,7 @@ use pg_query::{Node, NodeEnum};
 
 use super::names;
 use super::target::Target;
+use super::trial::Steps;
 use super::truth;
 use super::walker::Walker;
 use crate::sql::effect::{Class, Effect, ObjectKind};
@@ -173,7 +174,8 @@ impl Walker<'_> {
     /// UPDATE.
     pub(super) fn update(&mut self, update: &pb::UpdateStmt) {
         let scope = self.enter(update.with_clause.as_ref());
-        let target = Target::new(update.relation.as_ref(), &update.from_clause, update.with_clause.as_ref());
+        let (beside, with) = (&update.from_clause, update.with_clause.as_ref());
+        let target = Target::new(update.relation.as_ref(), beside, with, &self.steps);
         match truth::restricts(update.where_clause.as_deref(), &target) {
             true => self.writes(Class::WriteUpdate, "UPDATE", update.relation.as_ref(), None),
             false => {
@@ -191,7 +193,8 @@ impl Walker<'_> {
     /// DELETE.
     pub(super) fn delete(&mut self, delete: &pb::DeleteStmt) {
         let scope = self.enter(delete.with_clause.as_ref());
-        let target = Target::new(delete.relation.as_ref(), &delete.using_clause, delete.with_clause.as_ref());
+        let (beside, with) = (&delete.using_clause, delete.with_clause.as_ref());
+        let target = Target::new(delete.relation.as_ref(), beside, with, &self.steps);
         match truth::restricts(delete.where_clause.as_deref(), &target) {
             true => self.writes(Class::WriteDelete, "DELETE", delete.relation.as_ref(), None),
             false => {
@@ -221,7 +224,7 @@ impl Walker<'_> {
 
     fn merge_action(&mut self, merge: &pb::MergeStmt, clause: &pb::MergeWhenClause) {
         let relation = merge.relation.as_ref();
-        let restricted = merge_restricts(merge, clause);
+        let restricted = merge_restricts(merge, clause, &self.steps);
         match (clause.command_type(), restricted) {
             (pb::CmdType::CmdInsert, _) => self.writes(Class::WriteInsert, "MERGE … INSERT", relation, None),
             (pb::CmdType::CmdUpdate, true) => self.writes(Class::WriteUpdate, "MERGE … UPDATE", relation, None),
@@ -313,9 +316,9 @@ fn when_clause(node: &Node) -> Option<&pb::MergeWhenClause> {
 }
 
 /// Whether the rows that a WHEN clause acts on are restricted by the join condition or the clause's own condition.
-fn merge_restricts(merge: &pb::MergeStmt, clause: &pb::MergeWhenClause) -> bool {
+fn merge_restricts(merge: &pb::MergeStmt, clause: &pb::MergeWhenClause, steps: &Steps) -> bool {
     let source = merge.source_relation.as_deref().map(std::slice::from_ref).unwrap_or_default();
-    let target = Target::new(merge.relation.as_ref(), source, merge.with_clause.as_ref());
+    let target = Target::new(merge.relation.as_ref(), source, merge.with_clause.as_ref(), steps);
     let join = merge.join_condition.as_deref();
     let own = clause.condition.is_some() && truth::restricts(clause.condition.as_deref(), &target.joined_by(join));
     own || match clause.match_kind() {

@@ -41,7 +41,7 @@ fn idle_operand(expression: &pb::AExpr) -> Option<&Node> {
 }
 
 /// The expression of `(SELECT expression)`.
-fn lone_column(sublink: &pb::SubLink) -> Option<&Node> {
+pub(super) fn lone_column(sublink: &pb::SubLink) -> Option<&Node> {
     let Some(NodeEnum::SelectStmt(select)) = sublink.subselect.as_deref()?.node.as_ref() else { return None };
     let plain = sublink.sub_link_type() == pb::SubLinkType::ExprSublink
         && select.from_clause.is_empty()

@@ -130,10 +130,7 @@ fn restricts_at_all(select: &pb::SelectStmt, target: &Target<'_>) -> bool {
 
 /// Whether the query's own WHERE leaves out rows of `range`, its only relation, which is the target once more.
 fn filtered(select: &pb::SelectStmt, range: &pb::RangeVar, target: &Target<'_>) -> bool {
-    let others: Vec<_> = target.relation.into_iter().collect();
-    let joined = others.iter().map(|range| called(range)).collect();
-    let queries = Vec::new();
-    let inner = Target { relation: Some(range), others, alone: true, with: target.with, queries, joined };
+    let inner = target.within(range, target.relation.map(called).into_iter().collect());
     select.where_clause.is_some() && restricts(select.where_clause.as_deref(), &inner)
 }
 
@@ -178,6 +175,34 @@ pub(super) fn gives_every(select: &pb::SelectStmt, columns: &[&str], target: &Ta
         },
         _ => false,
     }
+}
+
+/// `(SELECT max(x) FROM the_same_table)`, where `x` is what is compared with it.
+pub(super) fn gives_extreme(query: &Node, function: &str, compared: &Node, target: &Target<'_>) -> bool {
+    let Some(NodeEnum::SubLink(sublink)) = &query.node else { return false };
+    let query = sublink.subselect.as_deref().and_then(|query| query.node.as_ref());
+    let (Some(NodeEnum::SelectStmt(select)), pb::SubLinkType::ExprSublink) = (query, sublink.sub_link_type()) else {
+        return false;
+    };
+    let ([item], [from]) = (select.target_list.as_slice(), select.from_clause.as_slice()) else { return false };
+    let Some(NodeEnum::ResTarget(item)) = &item.node else { return false };
+    let Some(NodeEnum::FuncCall(call)) = item.val.as_deref().and_then(|value| value.node.as_ref()) else {
+        return false;
+    };
+    let of_compared = match call.args.as_slice() {
+        [of] => own_columns(of).is_some_and(|of| own_columns(compared) == Some(of)),
+        _ => false,
+    };
+    let whole = range_var(from).is_some_and(|range| {
+        is_target(range, target) && common_table(range, select, target).is_none() && !filtered(select, range, target)
+    });
+    names::words(&call.funcname).pop() == Some(function)
+        && of_compared
+        && whole
+        && call.agg_filter.is_none()
+        && call.over.is_none()
+        && select.group_clause.is_empty()
+        && !cuts(select)
 }
 
 /// Whether what a query of several relations gives are columns of `range`, which is the target once more.

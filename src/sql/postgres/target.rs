@@ -7,6 +7,7 @@ use super::names;
 use super::query::from_relations;
 use super::same::strip;
 use super::subquery::gives_every;
+use super::trial::Steps;
 
 /// The table whose rows a condition chooses, and what stands beside it.
 pub(super) struct Target<'n> {
@@ -22,6 +23,8 @@ pub(super) struct Target<'n> {
     pub(super) queries: Vec<(&'n str, &'n pb::SelectStmt)>,
     /// Second references to the table that are joined to it row by row: what they are is what the row is.
     pub(super) joined: Vec<&'n str>,
+    /// What may be computed to try conditions.
+    pub(super) steps: &'n Steps,
 }
 
 impl<'n> Target<'n> {
@@ -30,11 +33,12 @@ impl<'n> Target<'n> {
         relation: Option<&'n pb::RangeVar>,
         beside: &'n [Node],
         with: Option<&'n pb::WithClause>,
+        steps: &'n Steps,
     ) -> Target<'n> {
         let mut others = Vec::new();
         from_relations(beside, &mut others);
         let queries = queries(beside, with);
-        Target { relation, others, alone: beside.is_empty(), with, queries, joined: Vec::new() }
+        Target { relation, others, alone: beside.is_empty(), with, queries, joined: Vec::new(), steps }
     }
 
     /// The same, where this condition joins the table to further references to it.
@@ -50,7 +54,14 @@ impl<'n> Target<'n> {
         }
         let others = self.others.clone();
         let queries = self.queries.clone();
-        Target { relation: self.relation, others, alone: self.alone, with: self.with, queries, joined }
+        let steps = self.steps;
+        Target { relation: self.relation, others, alone: self.alone, with: self.with, queries, joined, steps }
+    }
+
+    /// The target of a subquery's condition: the same table as `range`, and rows that the target is joined to.
+    pub(super) fn within(&self, range: &'n pb::RangeVar, joined: Vec<&'n str>) -> Target<'n> {
+        let (others, steps) = (self.relation.into_iter().collect(), self.steps);
+        Target { relation: Some(range), others, alone: true, with: self.with, queries: Vec::new(), joined, steps }
     }
 
     /// The second reference to the table that `t.x = twin.x` names.

@@ -3,7 +3,7 @@
 //! A condition restricts nothing when it is true for every row whatever the row holds (`true`, `1 = 1`, `id = id`,
 //! `x IS NULL OR x IS NOT NULL`, `name LIKE '%'`, `id IN (SELECT id FROM the_same_table)`), or when it does not look at
 //! the row at all (`random() < 2`, `EXISTS (SELECT 1)`, a join partner's columns only): then it is all rows or none.
-//! Where it cannot be known, nothing is claimed: the condition counts as restricting.
+//! What no rule here recognizes is tried on made-up rows ([`super::trial`]). Where it cannot be known, nothing is claimed: the condition counts as restricting.
 
 use pg_query::protobuf as pb;
 use pg_query::{Node, NodeEnum};
@@ -13,11 +13,13 @@ use super::constant::{Value, constant_text, is_null, value};
 use super::looks::looks_at;
 use super::names;
 use super::same::{same, strip};
-use super::subquery::{always_sublink, cuts, gives_every, own_columns};
+use super::subquery::{always_sublink, cuts, gives_every, gives_extreme, own_columns};
 use super::target::{Target, rejoined};
+use super::trial::passes_all;
 
 /// The greatest value of `bigint`.
 const LONGEST: f64 = i64::MAX as f64;
+
 /// Whether a WHERE restricts which rows of the target it chooses.
 pub(super) fn restricts(condition: Option<&Node>, target: &Target<'_>) -> bool {
     condition.is_some_and(|node| chooses(node, true, &target.joined_by(condition)))
@@ -30,6 +32,16 @@ pub(super) fn never(condition: Option<&Node>) -> bool {
 
 /// Whether a condition (negated unless `positive`) chooses among rows.
 fn chooses(node: &Node, positive: bool, target: &Target<'_>) -> bool {
+    seems_to_choose(node, positive, target) && !(positive && !is_and(node) && passes_all(node, target))
+}
+
+/// AND: its parts are asked one by one.
+fn is_and(node: &Node) -> bool {
+    matches!(&node.node, Some(NodeEnum::BoolExpr(and)) if and.boolop() == pb::BoolExprType::AndExpr)
+}
+
+/// The same, by how the condition is written.
+fn seems_to_choose(node: &Node, positive: bool, target: &Target<'_>) -> bool {
     let Some(inner) = &node.node else { return true };
     if let NodeEnum::BoolExpr(expression) = inner {
         return match (expression.boolop(), positive) {
@@ -152,6 +164,10 @@ fn always_operator(expression: &pb::AExpr, target: &Target<'_>) -> Option<bool> 
             "=" | "<=" | ">=" if always_zero(left, target) && always_zero(right, target) => Some(true),
             ">=" | ">" if never_below_zero(left, right, operator) || is_least(left, right) => Some(true),
             "<=" | "<" if is_greatest(right) => Some(true),
+            ">=" if is_number(right, f64::from(i32::MIN)) || gives_extreme(right, "min", left, target) => Some(true),
+            "<=" if is_number(right, f64::from(i32::MAX)) || gives_extreme(right, "max", left, target) => Some(true),
+            ">=" if gives_extreme(left, "max", right, target) => Some(true),
+            "<=" if gives_extreme(left, "min", right, target) => Some(true),
             "@>" if is_text_of(right, &["{}", "[]"]) || is_endless(left) => Some(true),
             "<@" if is_text_of(left, &["{}", "[]"]) || is_endless(right) => Some(true),
             "=" if rejoined(left, right, target).or_else(|| rejoined(right, left, target)).is_some() => Some(true),
@@ -185,7 +201,9 @@ fn always_operator(expression: &pb::AExpr, target: &Target<'_>) -> Option<bool> 
             _ => None,
         },
         pb::AExprKind::AexprBetween | pb::AExprKind::AexprBetweenSym => {
-            list(right)?.iter().all(|bound| same(left, bound, target)).then_some(true)
+            let [low, high] = list(right)? else { return None };
+            let whole = is_number(low, f64::from(i32::MIN)) && is_number(high, f64::from(i32::MAX));
+            (whole || (same(left, low, target) && same(left, high, target))).then_some(true)
         }
         pb::AExprKind::AexprNotBetween | pb::AExprKind::AexprNotBetweenSym => {
             list(right)?.iter().all(|bound| same(left, bound, target)).then_some(false)
@@ -241,7 +259,7 @@ fn holds_every(test: &Node, array: &Node, target: &Target<'_>) -> bool {
 }
 
 /// Whether a regular expression finds something in every text: it finds the empty text, at the beginning or the end or anywhere.
-fn matches_all(pattern: &Node) -> Option<bool> {
+pub(super) fn matches_all(pattern: &Node) -> Option<bool> {
     let Some(Value::Text(pattern)) = value(pattern) else { return None };
     let behind = pattern.strip_prefix('^').unwrap_or(&pattern);
     let core = behind.strip_suffix('$').unwrap_or(behind);
@@ -355,6 +373,10 @@ fn is_least(left: &Node, right: &Node) -> bool {
 fn is_greatest(right: &Node) -> bool {
     matches!(value(right), Some(Value::Number(bound)) if bound >= LONGEST)
         || constant_text(right).is_some_and(|text| text.eq_ignore_ascii_case("infinity"))
+}
+
+fn is_number(node: &Node, number: f64) -> bool {
+    value(node) == Some(Value::Number(number))
 }
 
 /// The pattern of SIMILAR TO, which the grammar wraps in a call of `similar_to_escape`.

@@ -7,6 +7,7 @@ use std::ops::Range;
 use pg_query::{Node, NodeEnum};
 
 use super::made::Made;
+use super::trial::Steps;
 use crate::sql::effect::{Class, Effect, Object, Span};
 use crate::sql::reading::{Loose, Movement};
 use crate::sql::scan::{Kind, token_at};
@@ -42,6 +43,8 @@ pub(super) struct Walker<'t> {
     pub(super) depth: usize,
     /// Names that only the database's catalog can tell the meaning of.
     pub(super) loose: Loose,
+    /// What may be computed to try conditions.
+    pub(super) steps: Steps,
 }
 
 impl<'t> Walker<'t> {
@@ -59,6 +62,7 @@ impl<'t> Walker<'t> {
             writes: 0,
             depth: 0,
             loose: Loose::default(),
+            steps: Steps::new(),
         }
     }
 
@@ -76,6 +80,7 @@ impl<'t> Walker<'t> {
             writes: 0,
             depth: self.depth + 1,
             loose: Loose::default(),
+            steps: self.steps.clone(),
         })
     }
 
