@@ -86,8 +86,14 @@ const work = async (page, picture) => {
   });
   // Its database alone, where the server has many.
   await page.locator('[data-test=Advanced]').click();
-  await page.locator('input[role=combobox]:visible').first().fill(database);
-  await page.keyboard.press('Enter');
+  const restriction = page.locator('input[role=combobox]:visible').first();
+  await until('the restriction', async () => {
+    if (await page.getByText(exact(database)).filter({ visible: true }).count() > 0) return true;
+    await restriction.fill(database);
+    await page.keyboard.press('Enter');
+    await page.waitForTimeout(300);
+    return false;
+  });
   await page.locator('[data-label=Save]').click();
 
   // The tree.
