@@ -26,6 +26,8 @@ pub struct Target {
     pub twins: Vec<String>,
     /// Those of them that the statement joins to it row by row: what they are is what the row is.
     pub joined: Vec<String>,
+    /// Whether a WITH has given the table's name to a query.
+    pub shadowed: bool,
 }
 
 impl Target {
@@ -408,9 +410,12 @@ fn own_rows(expr: &Expr, subquery: &Query, target: &Target) -> bool {
         && !matches!(select.distinct, Some(Distinct::On(_)))
         && !matches!(&from.relation, TableFactor::Table { sample: Some(_), .. });
     let Some((object, alias)) = names::named_relation(&from.relation) else { return false };
+    // A name without a schema is taken to be in `public`.
+    let schema = |object: &Object| object.schema.clone().unwrap_or_else(|| "public".to_owned());
     let same_table = object.name == target.object.name
-        && (object.schema.is_none() || target.object.schema.is_none() || object.schema == target.object.schema);
-    let inner = Target { object, alias, twins: Vec::new(), joined: Vec::new() };
+        && schema(&object) == schema(&target.object)
+        && !(target.shadowed && object.schema.is_none());
+    let inner = Target { object, alias, twins: Vec::new(), joined: Vec::new(), shadowed: target.shadowed };
     let unfiltered = select.selection.is_none() || !restricts(select.selection.as_ref(), &inner);
     plain && same_table && unfiltered && selects(expr, &select.projection, &inner, target)
 }

@@ -119,7 +119,8 @@ impl Walker {
         self.created.contains(object)
     }
 
-    fn is_cte(&self, object: &Object) -> bool {
+    /// Whether a WITH gives this name to a query.
+    pub fn is_cte(&self, object: &Object) -> bool {
         object.schema.is_none() && self.scopes.iter().any(|scope| scope.visible.contains(&object.name))
     }
 

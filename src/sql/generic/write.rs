@@ -109,7 +109,8 @@ impl Walker {
             .filter(|(other, _)| *other == object)
             .map(|(other, alias)| alias.unwrap_or(other.name))
             .collect();
-        Some(Target { object, alias, twins, joined: Vec::new() })
+        let shadowed = self.is_cte(&Object { schema: None, ..object.clone() });
+        Some(Target { object, alias, twins, joined: Vec::new(), shadowed })
     }
 
     pub fn merge(&mut self, merge: &Merge) {

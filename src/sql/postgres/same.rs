@@ -7,10 +7,10 @@ use super::constant::{Value, value};
 use super::names;
 use super::target::Target;
 
-/// The expression without casts, collations and arithmetic that changes nothing (`+ 0`, `* 1`, `|| ''`).
+/// The expression without casts that keep values apart, collations and arithmetic that changes nothing (`+ 0`, `* 1`, `|| ''`).
 pub(super) fn strip(node: &Node) -> &Node {
     let inner = match &node.node {
-        Some(NodeEnum::TypeCast(cast)) => cast.arg.as_deref(),
+        Some(NodeEnum::TypeCast(cast)) if !rounds(cast) => cast.arg.as_deref(),
         Some(NodeEnum::CollateClause(collate)) => collate.arg.as_deref(),
         Some(NodeEnum::AExpr(expression)) => idle_operand(expression),
         Some(NodeEnum::SubLink(sublink)) => lone_column(sublink),
@@ -18,6 +18,13 @@ pub(super) fn strip(node: &Node) -> &Node {
         _ => None,
     };
     inner.map_or(node, strip)
+}
+
+/// Whether a cast makes one value of several: `::date`, `::numeric(10, 2)`.
+fn rounds(cast: &pb::TypeCast) -> bool {
+    cast.type_name.as_ref().is_some_and(|name| {
+        !name.typmods.is_empty() || matches!(names::words(&name.names).pop(), Some("date" | "time" | "timetz"))
+    })
 }
 
 fn idle_operand(expression: &pb::AExpr) -> Option<&Node> {
@@ -79,6 +86,11 @@ pub(super) fn same(one: &Node, other: &Node, target: &Target<'_>) -> bool {
                 && names::words(&a.name) == names::words(&b.name)
                 && maybe(&a.lexpr, &b.lexpr)
                 && maybe(&a.rexpr, &b.rexpr)
+        }
+        (Some(N::TypeCast(a)), Some(N::TypeCast(b))) => {
+            let named =
+                |cast: &pb::TypeCast| cast.type_name.as_ref().map(|name| (name.names.clone(), name.typmods.clone()));
+            named(a) == named(b) && maybe(&a.arg, &b.arg)
         }
         (Some(N::List(a)), Some(N::List(b))) => lists(&a.items, &b.items),
         (Some(N::RowExpr(a)), Some(N::RowExpr(b))) => lists(&a.args, &b.args),

@@ -139,7 +139,10 @@ fn is_target(range: &pb::RangeVar, target: &Target<'_>) -> bool {
 }
 
 /// Whether a query gives every value of the target's columns of these names.
-pub(super) fn gives_every(select: &pb::SelectStmt, columns: &[&str], target: &Target<'_>) -> bool {
+pub(super) fn gives_every<'n>(select: &'n pb::SelectStmt, columns: &[&str], target: &Target<'n>) -> bool {
+    if target.is_exhausted() {
+        return false;
+    }
     if select.op() == pb::SetOperation::SetopUnion && !limited(select) {
         return [&select.larg, &select.rarg].into_iter().flatten().any(|side| gives_every(side, columns, target));
     }
@@ -152,7 +155,7 @@ pub(super) fn gives_every(select: &pb::SelectStmt, columns: &[&str], target: &Ta
     match select.from_clause.as_slice() {
         [only] => match &only.node {
             Some(NodeEnum::RangeVar(range)) => match common_table(range, select, target) {
-                Some(query) => lets_all_through(select) && gives_every(query, columns, target),
+                Some((query, seen)) => lets_all_through(select) && gives_every(query, columns, &seen),
                 None => is_target(range, target) && !filtered(select, range, target),
             },
             Some(NodeEnum::RangeSubselect(inner)) => {
@@ -189,10 +192,11 @@ pub(super) fn gives_extreme(query: &Node, function: &str, compared: &Node, targe
     let Some(NodeEnum::FuncCall(call)) = item.val.as_deref().and_then(|value| value.node.as_ref()) else {
         return false;
     };
-    let of_compared = match call.args.as_slice() {
-        [of] => own_columns(of).is_some_and(|of| own_columns(compared) == Some(of)),
-        _ => false,
+    let column = |node: &Node| match &node.node {
+        Some(NodeEnum::ColumnRef(column)) => names::words(&column.fields).pop().map(str::to_owned),
+        _ => None,
     };
+    let of_compared = matches!(call.args.as_slice(), [of] if column(of).is_some() && column(of) == column(compared));
     let whole = range_var(from).is_some_and(|range| {
         is_target(range, target) && common_table(range, select, target).is_none() && !filtered(select, range, target)
     });
@@ -246,5 +250,12 @@ fn gives_columns(list: &[Node], columns: &[&str]) -> bool {
         },
         _ => None,
     };
-    list.len() == columns.len() && list.iter().zip(columns).all(|(item, column)| given(item).as_deref() == Some(column))
+    match columns {
+        // The only one that is asked for may stand among others.
+        [only] => list.iter().any(|item| given(item).as_deref() == Some(only)),
+        _ => {
+            list.len() == columns.len()
+                && list.iter().zip(columns).all(|(item, column)| given(item).as_deref() == Some(column))
+        }
+    }
 }

@@ -17,15 +17,29 @@ pub(super) struct Target<'n> {
     pub(super) others: Vec<&'n pb::RangeVar>,
     /// Whether nothing stands beside the table, so that a bare column is the table's.
     pub(super) alone: bool,
-    /// The statement's common table expressions.
-    pub(super) with: Option<&'n pb::WithClause>,
+    /// The statement's common table expressions that can be seen from where a condition stands.
+    with: &'n [Node],
+    /// How many common table expressions that stands inside of.
+    depth: usize,
     /// The queries beside the table, by the names that their rows go by.
-    pub(super) queries: Vec<(&'n str, &'n pb::SelectStmt)>,
+    queries: Vec<Beside<'n>>,
     /// Second references to the table that are joined to it row by row: what they are is what the row is.
     pub(super) joined: Vec<&'n str>,
     /// What may be computed to try conditions.
     pub(super) steps: &'n Steps,
 }
+
+/// A query beside the table.
+#[derive(Clone, Copy)]
+struct Beside<'n> {
+    called: &'n str,
+    query: &'n pb::SelectStmt,
+    /// How many of the statement's common table expressions it can see.
+    sees: usize,
+}
+
+/// Common table expressions within each other are followed so deep.
+const DEEPEST: usize = 16;
 
 impl<'n> Target<'n> {
     /// The target of an UPDATE, DELETE or MERGE.
@@ -37,8 +51,9 @@ impl<'n> Target<'n> {
     ) -> Target<'n> {
         let mut others = Vec::new();
         from_relations(beside, &mut others);
+        let with = with.map(|with| with.ctes.as_slice()).unwrap_or_default();
         let queries = queries(beside, with);
-        Target { relation, others, alone: beside.is_empty(), with, queries, joined: Vec::new(), steps }
+        Target { relation, others, alone: beside.is_empty(), with, depth: 0, queries, joined: Vec::new(), steps }
     }
 
     /// The same, where this condition joins the table to further references to it.
@@ -52,16 +67,28 @@ impl<'n> Target<'n> {
                 _ => {}
             }
         }
-        let others = self.others.clone();
-        let queries = self.queries.clone();
-        let steps = self.steps;
-        Target { relation: self.relation, others, alone: self.alone, with: self.with, queries, joined, steps }
+        Target { joined, ..self.seeing(self.with.len()) }
+    }
+
+    /// The same from inside of a query that can see this many of the statement's common table expressions.
+    fn seeing(&self, tables: usize) -> Target<'n> {
+        Target {
+            relation: self.relation,
+            others: self.others.clone(),
+            alone: self.alone,
+            with: self.with.get(..tables).unwrap_or_default(),
+            depth: self.depth,
+            queries: self.queries.clone(),
+            joined: self.joined.clone(),
+            steps: self.steps,
+        }
     }
 
     /// The target of a subquery's condition: the same table as `range`, and rows that the target is joined to.
     pub(super) fn within(&self, range: &'n pb::RangeVar, joined: Vec<&'n str>) -> Target<'n> {
-        let (others, steps) = (self.relation.into_iter().collect(), self.steps);
-        Target { relation: Some(range), others, alone: true, with: self.with, queries: Vec::new(), joined, steps }
+        let others = self.relation.into_iter().collect();
+        let seen = self.seeing(self.with.len());
+        Target { relation: Some(range), others, alone: true, queries: Vec::new(), joined, ..seen }
     }
 
     /// The second reference to the table that `t.x = twin.x` names.
@@ -91,6 +118,11 @@ impl<'n> Target<'n> {
         equals.then(|| rejoined(left, right, self).or_else(|| rejoined(right, left, self)))?
     }
 
+    /// Whether common table expressions are followed no further, or too much was looked at already.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.depth > DEEPEST || self.steps.take(1).is_none()
+    }
+
     /// Whether `qualifier` names the row that is chosen: the table itself, or what is joined to it row by row.
     pub(super) fn is_row(&self, qualifier: &str) -> bool {
         self.relation.is_some_and(|range| called(range) == qualifier) || self.joined.contains(&qualifier)
@@ -104,19 +136,22 @@ impl<'n> Target<'n> {
     }
 }
 
-/// The queries of a FROM list by their names: subqueries, and what WITH names.
-pub(super) fn queries<'n>(beside: &'n [Node], with: Option<&'n pb::WithClause>) -> Vec<(&'n str, &'n pb::SelectStmt)> {
+/// The queries of a FROM list: subqueries, and what WITH names.
+fn queries<'n>(beside: &'n [Node], with: &'n [Node]) -> Vec<Beside<'n>> {
     let named = |node: &'n Node| match &node.node {
         Some(NodeEnum::RangeSubselect(inner)) => {
             let query = inner.subquery.as_deref().and_then(|query| query.node.as_ref());
             match (inner.alias.as_ref(), query) {
                 (Some(alias), Some(NodeEnum::SelectStmt(query))) if alias.colnames.is_empty() => {
-                    Some((alias.aliasname.as_str(), &**query))
+                    Some(Beside { called: alias.aliasname.as_str(), query, sees: with.len() })
                 }
                 _ => None,
             }
         }
-        Some(NodeEnum::RangeVar(range)) => Some((called(range), with_query(range, with)?)),
+        Some(NodeEnum::RangeVar(range)) => {
+            let (sees, query) = with_query(range, with)?;
+            Some(Beside { called: called(range), query, sees })
+        }
         _ => None,
     };
     beside.iter().filter_map(named).collect()
@@ -127,28 +162,36 @@ pub(super) fn called(range: &pb::RangeVar) -> &str {
     range.alias.as_ref().map_or(range.relname.as_str(), |alias| alias.aliasname.as_str())
 }
 
-/// Whether two references are to the same table; a missing schema matches any.
+/// Whether two references are to the same table; one without a schema is taken to be in `public`.
 pub(super) fn same_table(one: &pb::RangeVar, other: &pb::RangeVar) -> bool {
-    let schemas = [&one.schemaname, &other.schemaname];
-    one.relname == other.relname
-        && (one.schemaname == other.schemaname || schemas.iter().any(|schema| schema.is_empty()))
+    let schema = |range: &pb::RangeVar| match range.schemaname.as_str() {
+        "" => "public".to_owned(),
+        written => written.to_owned(),
+    };
+    one.relname == other.relname && schema(one) == schema(other)
 }
 
-/// The query behind a name of a WITH clause.
+/// The query behind a name of a WITH clause, and the target as that sees it. A query sees what stands before it, also where
+/// RECURSIVE lets it see itself: what it says of itself says nothing of the table.
 pub(super) fn common_table<'n>(
     range: &pb::RangeVar,
     select: &'n pb::SelectStmt,
     target: &Target<'n>,
-) -> Option<&'n pb::SelectStmt> {
-    with_query(range, select.with_clause.as_ref()).or_else(|| with_query(range, target.with))
+) -> Option<(&'n pb::SelectStmt, Target<'n>)> {
+    let own = select.with_clause.as_ref().map(|with| with.ctes.as_slice()).unwrap_or_default();
+    let (query, seen) = match with_query(range, own) {
+        Some((_, query)) => (query, target.seeing(target.with.len())),
+        None => with_query(range, target.with).map(|(sees, query)| (query, target.seeing(sees)))?,
+    };
+    Some((query, Target { depth: target.depth + 1, ..seen }))
 }
 
-fn with_query<'n>(range: &pb::RangeVar, with: Option<&'n pb::WithClause>) -> Option<&'n pb::SelectStmt> {
-    let mut tables = with.into_iter().flat_map(|with| &with.ctes);
-    tables.find_map(|node| match &node.node {
+/// The query that a WITH clause gives this name, and how many stand before it.
+fn with_query<'n>(range: &pb::RangeVar, with: &'n [Node]) -> Option<(usize, &'n pb::SelectStmt)> {
+    with.iter().enumerate().find_map(|(place, node)| match &node.node {
         Some(NodeEnum::CommonTableExpr(table)) if range.schemaname.is_empty() && table.ctename == range.relname => {
             match table.ctequery.as_deref()?.node.as_ref()? {
-                NodeEnum::SelectStmt(query) if table.aliascolnames.is_empty() => Some(&**query),
+                NodeEnum::SelectStmt(query) if table.aliascolnames.is_empty() => Some((place, &**query)),
                 _ => None,
             }
         }
@@ -167,6 +210,7 @@ pub(super) fn rejoined<'n>(own: &Node, other: &Node, target: &Target<'n>) -> Opt
     };
     let (Some((own_of, own)), Some((Some(other_of), name))) = (column(own), column(other)) else { return None };
     let is_own = own_of.as_deref().is_none_or(|qualifier| target.is_row(qualifier));
-    let (called, query) = target.queries.iter().find(|(called, _)| *called == other_of)?;
-    (is_own && own == name && gives_every(query, &[&name], target)).then_some(*called)
+    let beside = target.queries.iter().find(|beside| beside.called == other_of)?;
+    let seen = || target.seeing(beside.sees);
+    (is_own && own == name && gives_every(beside.query, &[&name], &seen())).then_some(beside.called)
 }

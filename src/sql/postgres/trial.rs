@@ -1,10 +1,10 @@
 //! A condition tried on made-up rows: one that lets every row of them through restricts nothing, however it is spelled
 //! (`id - id = 0`, `strpos(name, '') = 1`). Room of the postgres reader.
 //!
-//! The rows are made from the condition's own constants and their neighbours, so that whatever compares with a constant lets
-//! some rows through and others not. What a column holds is not known here: each is tried as whole numbers, as others, as
-//! texts and as booleans, and only the kinds count that the server would not refuse. Nothing is claimed of a condition
-//! that has a part which is not computed here, unless the outcome does not depend on it.
+//! The rows are made from the condition's own constants and their neighbours. What a column holds is not known here: each is
+//! tried as whole numbers, as others, as texts and as booleans, and only the kinds count that the server would not refuse.
+//! Rows prove nothing where a value may be met that none of them has, so nothing is claimed unless a column itself is
+//! compared with a constant or another column, or what is computed compares alike for all of them ([`super::evaluate`]).
 
 use std::cell::LazyCell;
 use std::collections::BTreeSet;
@@ -13,19 +13,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use pg_query::{Node, NodeEnum};
 
-use super::evaluate::{Datum, Nothing, Row, literal, parts, variable};
+use super::evaluate::{Datum, Nothing, Row, Tests, literal, parts, variable};
 use super::target::Target;
 
-/// More columns and parameters than this are not tried.
-const MOST_VARIABLES: usize = 3;
-/// Constants that rows are made from.
+/// Columns and parameters of a condition that is tried.
+const MOST_VARIABLES: usize = 2;
+/// Different constants of a condition that is tried.
 const MOST_CONSTANTS: usize = 8;
 /// Rows for one choice of kinds.
-const MOST_ROWS: usize = 1024;
+const MOST_ROWS: usize = 4096;
 /// Parts of expressions that are computed for one text.
-const MOST_STEPS: u32 = 1_000_000;
-/// The longest text that is made up.
-const LONGEST_TEXT: i64 = 1024;
+const MOST_STEPS: u32 = 100_000;
+/// Numbers that are tried are less than this: as doubles they are exact, and so is what is near them.
+const GREATEST: f64 = 1e15;
 
 /// What a column or parameter is tried as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ enum Kind {
     Bool,
 }
 
+const KINDS: [Kind; 4] = [Kind::Whole, Kind::Real, Kind::Text, Kind::Bool];
+
 /// How much of expressions may still be computed to try the conditions of a text.
 #[derive(Clone, Debug)]
 pub(super) struct Steps(Arc<AtomicU32>);
@@ -45,22 +47,20 @@ impl Steps {
         Steps(Arc::new(AtomicU32::new(MOST_STEPS)))
     }
 
-    /// Takes some; `None` when there are not so many.
-    pub(super) fn take(&self, steps: u32) -> Option<()> {
-        let left = self.0.load(Ordering::Relaxed).checked_sub(steps)?;
-        self.0.store(left, Ordering::Relaxed);
-        Some(())
+    /// Takes some; `None` when there are not so many, and then none are left.
+    pub(super) fn take(&self, steps: usize) -> Option<()> {
+        let left = self.0.load(Ordering::Relaxed).checked_sub(u32::try_from(steps).unwrap_or(u32::MAX));
+        self.0.store(left.unwrap_or(0), Ordering::Relaxed);
+        left.map(|_| ())
     }
 }
-
-const KINDS: [Kind; 4] = [Kind::Whole, Kind::Real, Kind::Text, Kind::Bool];
 
 /// What came of the rows of one choice of kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
-    /// Every row is let through, but for what NULL lets nothing be known of.
+    /// Every row is let through, but for what NULL lets nothing be known of and what the server fails at.
     All,
-    /// Not every row is.
+    /// Not every row is, or it cannot be known.
     Some,
     /// The server would refuse the condition.
     Refused,
@@ -68,25 +68,22 @@ enum Found {
 
 /// Whether a condition lets every row through.
 pub(super) fn passes_all(condition: &Node, target: &Target<'_>) -> bool {
-    let mut variables = Vec::new();
-    collect(condition, target, &mut variables);
-    if variables.is_empty() || variables.len() > MOST_VARIABLES {
+    let mut found = Parts::default();
+    if found.collect(condition, target).is_none() || found.variables.is_empty() {
         return false;
     }
-    let constants = &Constants::of(condition);
-    let pools = KINDS.map(|kind| LazyCell::new(move || constants.pool(kind)));
+    let found = &found;
+    let pools = KINDS.map(|kind| LazyCell::new(move || found.pool(kind)));
     let mut found_all = false;
-    for choice in 0..KINDS.len().pow(u32::try_from(variables.len()).unwrap_or(0)) {
+    for choice in 0..KINDS.len().pow(u32::try_from(found.variables.len()).unwrap_or(0)) {
         let mut rest = choice;
         let pool_of = |_: &String| {
             let pool = pools.get(rest % KINDS.len());
             rest /= KINDS.len();
             pool.map(|pool| pool.as_slice())
         };
-        let chosen: Vec<&[Datum]> = variables.iter().filter_map(pool_of).collect();
-        match try_rows(condition, target, &variables, &chosen) {
-            // A text so long that it would matter is not among the rows.
-            Found::All if constants.has_length() && chosen.iter().any(|pool| has_texts(pool)) => return false,
+        let chosen: Vec<&[Datum]> = found.variables.iter().filter_map(pool_of).collect();
+        match try_rows(condition, target, &found.variables, &chosen) {
             Found::All => found_all = true,
             Found::Some => return false,
             Found::Refused => {}
@@ -95,168 +92,118 @@ pub(super) fn passes_all(condition: &Node, target: &Target<'_>) -> bool {
     found_all
 }
 
-fn has_texts(pool: &[Datum]) -> bool {
-    matches!(pool.first(), Some(Datum::Text(_)))
-}
-
 fn try_rows(condition: &Node, target: &Target<'_>, variables: &[String], pools: &[&[Datum]]) -> Found {
+    let rows: usize = pools.iter().map(|pool| pool.len()).product();
+    if rows > MOST_ROWS {
+        return Found::Some;
+    }
+    let tests = Tests::default();
     let mut let_through = false;
-    for places in Places::of(pools) {
-        let cells: Vec<&Datum> = pools.iter().zip(&places).filter_map(|(pool, place)| pool.get(*place)).collect();
-        let with_null = cells.iter().any(|cell| **cell == Datum::Null);
-        let row = Row { variables, cells: &cells, target };
+    for row in 0..rows {
+        let mut number = row;
+        let datum_of = |pool: &&[Datum]| {
+            let place = number % pool.len().max(1);
+            number /= pool.len().max(1);
+            pool.get(place).cloned()
+        };
+        let data: Vec<Datum> = pools.iter().filter_map(datum_of).collect();
+        let row = Row { variables, data: &data, target, tests: &tests };
         match row.truth(condition) {
             Ok(Some(true)) => let_through = true,
-            Ok(None) if with_null => {}
+            Ok(None) if data.contains(&Datum::Null) => {}
+            Err(Nothing::Fails) => {}
             Err(Nothing::Refused) => return Found::Refused,
             Ok(Some(false) | None) | Err(Nothing::Unknown) => return Found::Some,
         }
     }
-    if let_through { Found::All } else { Found::Some }
+    if let_through && !tests.in_doubt() { Found::All } else { Found::Some }
 }
 
-/// Which cell of each pool makes a row: all combinations where those are few, otherwise those of like places and some of the
-/// others.
-struct Places {
-    lengths: Vec<usize>,
-    all: usize,
-    next: usize,
-    state: usize,
-}
-
-impl Places {
-    fn of(pools: &[&[Datum]]) -> Places {
-        let lengths: Vec<usize> = pools.iter().map(|pool| pool.len()).collect();
-        Places { all: lengths.iter().product(), lengths, next: 0, state: 1 }
-    }
-}
-
-impl Iterator for Places {
-    type Item = Vec<usize>;
-
-    fn next(&mut self) -> Option<Vec<usize>> {
-        let at = self.next;
-        self.next += 1;
-        let alike = self.lengths.iter().copied().max().unwrap_or_default();
-        if at >= self.all.min(MOST_ROWS) {
-            return None;
-        }
-        let mut number = at;
-        if self.all > MOST_ROWS {
-            if at < alike {
-                return Some(self.lengths.iter().map(|length| at % length).collect());
-            }
-            // Knuth's MMIX; the high bits are the better ones.
-            self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            number = self.state >> 20;
-        }
-        let place = |length: &usize| {
-            let place = number % length;
-            number /= length;
-            place
-        };
-        Some(self.lengths.iter().map(place).collect())
-    }
-}
-
-/// The columns and parameters of an expression.
-fn collect(node: &Node, target: &Target<'_>, found: &mut Vec<String>) {
-    if let Some(name) = variable(node, target)
-        && !found.contains(&name)
-    {
-        found.push(name);
-    }
-    if found.len() <= MOST_VARIABLES {
-        parts(node).into_iter().for_each(|part| collect(part, target, found));
-    }
-}
-
-/// A condition's constants.
+/// What a condition is made of.
 #[derive(Default)]
-struct Constants {
+struct Parts {
+    /// Columns and parameters.
+    variables: Vec<String>,
     numbers: Vec<f64>,
     texts: Vec<String>,
 }
 
-impl Constants {
-    fn of(condition: &Node) -> Constants {
-        let mut constants = Constants::default();
+impl Parts {
+    /// `None` if there is too much of it to try it.
+    fn collect(&mut self, condition: &Node, target: &Target<'_>) -> Option<()> {
         let mut open = vec![condition];
         while let Some(node) = open.pop() {
+            target.steps.take(1)?;
+            if let Some(name) = variable(node, target)
+                && !self.variables.contains(&name)
+            {
+                self.variables.push(name);
+            }
             if let Some(NodeEnum::AConst(constant)) = &node.node {
-                match literal(constant) {
-                    Some(Datum::Whole(number)) => constants.numbers.push(number as f64),
-                    Some(Datum::Real(number)) => constants.numbers.push(number),
-                    Some(Datum::Untyped(text)) => {
-                        constants.numbers.extend(text.trim().parse::<f64>().ok().filter(|number| number.is_finite()));
-                        constants.texts.push(text);
-                    }
-                    _ => {}
-                }
+                self.constant(literal(constant)?)?;
+            }
+            if self.variables.len() > MOST_VARIABLES || self.numbers.len() + self.texts.len() > MOST_CONSTANTS {
+                return None;
             }
             open.extend(parts(node));
         }
-        constants.numbers.truncate(MOST_CONSTANTS);
-        constants.texts.truncate(MOST_CONSTANTS);
-        constants
+        Some(())
     }
 
-    /// Whether a number among them may be the length of a text that is too long to be made up.
-    fn has_length(&self) -> bool {
-        self.numbers.iter().any(|number| *number > LONGEST_TEXT as f64)
+    fn constant(&mut self, constant: Datum) -> Option<()> {
+        let number = match constant {
+            Datum::Whole(number) => Some(number as f64),
+            Datum::Real(number) => Some(number),
+            Datum::Untyped(text) => {
+                let number = text.trim().parse::<f64>().ok().filter(|number| number.is_finite());
+                if !self.texts.contains(&text) {
+                    self.texts.push(text);
+                }
+                number
+            }
+            Datum::Null | Datum::Bool(_) | Datum::Text(_) => None,
+        };
+        let Some(number) = number else { return Some(()) };
+        if !self.numbers.contains(&number) {
+            self.numbers.push(number);
+        }
+        (number.abs() < GREATEST).then_some(())
     }
 
-    /// The cells that a column of this kind is tried with.
+    /// What a column of this kind is tried with.
     fn pool(&self, kind: Kind) -> Vec<Datum> {
-        let mut cells = match kind {
+        let whole = |number: f64| Datum::Whole(number as i64);
+        let mut data: Vec<Datum> = match kind {
             Kind::Whole => {
-                self.numbers().into_iter().filter(|number| number.fract() == 0.0).map(Datum::of_whole).collect()
+                let numbers = self.numbers().into_iter().filter(|number| number.fract() == 0.0);
+                numbers.chain([4e18, -4e18]).map(whole).collect()
             }
             Kind::Real => {
                 let halves = self.numbers.iter().map(|number| number + 0.5);
                 self.numbers().into_iter().chain(halves).chain([0.5, -2.25]).map(Datum::Real).collect()
             }
-            Kind::Text => self.texts().into_iter().map(Datum::Text).collect(),
+            Kind::Text => {
+                let texts = ["", "a", "Zz b", "0", " ", "ä"].into_iter().map(str::to_owned);
+                texts.chain(self.texts.iter().cloned()).map(Datum::Text).collect()
+            }
             Kind::Bool => vec![Datum::Bool(true), Datum::Bool(false)],
         };
-        cells.push(Datum::Null);
-        cells
+        data.push(Datum::Null);
+        data
     }
 
-    /// Few at first, so that most conditions are decided by the first rows.
+    /// Those first that decide most conditions.
     fn numbers(&self) -> Vec<f64> {
-        let mut numbers = vec![0.0, 1.0, -1.0, 2.0, 7.0, 10.0, 101.0, -1000.0, 1_000_003.0, 3e9, -3e9];
+        let mut numbers = vec![0.0, 1.0, -1.0, 2.0, 7.0, 10.0, -1000.0, 1_000_003.0, 3e9, -3e9];
         for number in &self.numbers {
             numbers.extend([*number, number - 1.0, number + 1.0, -number]);
             for other in &self.numbers {
-                numbers.extend([number + other, number - other, number * other]);
+                numbers.extend([number + other, number - other, number * other, f64::midpoint(*number, *other)]);
                 numbers.extend((*other != 0.0).then(|| number / other));
             }
         }
         let mut seen = BTreeSet::new();
-        numbers.retain(|number| number.abs() < 1e15 && seen.insert(number.to_bits()));
+        numbers.retain(|number| number.abs() < GREATEST && seen.insert(number.to_bits()));
         numbers
-    }
-
-    fn texts(&self) -> Vec<String> {
-        let mut texts: Vec<String> = ["", "a", "Zz b", "0", "17", " ", "ä"].map(str::to_owned).into();
-        let lengths =
-            self.numbers.iter().map(|number| *number as i64).filter(|length| (1..=LONGEST_TEXT).contains(length));
-        for length in lengths.clone() {
-            texts.extend([length, length + 1].map(|length| "x".repeat(usize::try_from(length).unwrap_or(0))));
-        }
-        for text in self.texts.iter().filter(|text| text.len() <= 256) {
-            let plain: String = text.chars().filter(|c| *c != '%').map(|c| if c == '_' { 'a' } else { c }).collect();
-            let before = lengths.clone().filter(|length| *length <= 64);
-            texts
-                .extend(before.map(|length| format!("{}{text}", "x".repeat(usize::try_from(length - 1).unwrap_or(0)))));
-            texts.extend([text.to_lowercase(), text.to_uppercase(), text.trim().to_owned(), format!("{text}a")]);
-            texts.extend([text.chars().rev().collect(), plain, text.clone()]);
-            // What two columns with something between them would hold.
-            texts.extend(text.split(|c: char| !c.is_alphanumeric()).take(4).map(str::to_owned));
-        }
-        let mut seen = BTreeSet::new();
-        texts.retain(|text| seen.insert(text.clone()));
-        texts
     }
 }

@@ -22,7 +22,16 @@ const LONGEST: f64 = i64::MAX as f64;
 
 /// Whether a WHERE restricts which rows of the target it chooses.
 pub(super) fn restricts(condition: Option<&Node>, target: &Target<'_>) -> bool {
-    condition.is_some_and(|node| chooses(node, true, &target.joined_by(condition)))
+    let target = &target.joined_by(condition);
+    let mut open: Vec<&Node> = condition.into_iter().collect();
+    while let Some(node) = open.pop() {
+        match &node.node {
+            Some(NodeEnum::BoolExpr(and)) if and.boolop() == pb::BoolExprType::AndExpr => open.extend(&and.args),
+            _ if chooses(node, true, target) && !passes_all(node, target) => return true,
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Whether a condition is constant and never true.
@@ -30,18 +39,8 @@ pub(super) fn never(condition: Option<&Node>) -> bool {
     matches!(condition.and_then(value).map(Value::truth), Some(Some(false) | None))
 }
 
-/// Whether a condition (negated unless `positive`) chooses among rows.
+/// Whether a condition (negated unless `positive`) chooses among rows, by how it is written.
 fn chooses(node: &Node, positive: bool, target: &Target<'_>) -> bool {
-    seems_to_choose(node, positive, target) && !(positive && !is_and(node) && passes_all(node, target))
-}
-
-/// AND: its parts are asked one by one.
-fn is_and(node: &Node) -> bool {
-    matches!(&node.node, Some(NodeEnum::BoolExpr(and)) if and.boolop() == pb::BoolExprType::AndExpr)
-}
-
-/// The same, by how the condition is written.
-fn seems_to_choose(node: &Node, positive: bool, target: &Target<'_>) -> bool {
     let Some(inner) = &node.node else { return true };
     if let NodeEnum::BoolExpr(expression) = inner {
         return match (expression.boolop(), positive) {
@@ -164,8 +163,11 @@ fn always_operator(expression: &pb::AExpr, target: &Target<'_>) -> Option<bool> 
             "=" | "<=" | ">=" if always_zero(left, target) && always_zero(right, target) => Some(true),
             ">=" | ">" if never_below_zero(left, right, operator) || is_least(left, right) => Some(true),
             "<=" | "<" if is_greatest(right) => Some(true),
-            ">=" if is_number(right, f64::from(i32::MIN)) || gives_extreme(right, "min", left, target) => Some(true),
-            "<=" if is_number(right, f64::from(i32::MAX)) || gives_extreme(right, "max", left, target) => Some(true),
+            // What is valid until infinity is what counts now, and no more: `<` leaves it out.
+            ">=" if is_text_of(right, &["-infinity"]) => Some(true),
+            "<=" if is_text_of(right, &["infinity"]) => Some(true),
+            ">=" if gives_extreme(right, "min", left, target) => Some(true),
+            "<=" if gives_extreme(right, "max", left, target) => Some(true),
             ">=" if gives_extreme(left, "max", right, target) => Some(true),
             "<=" if gives_extreme(left, "min", right, target) => Some(true),
             "@>" if is_text_of(right, &["{}", "[]"]) || is_endless(left) => Some(true),
@@ -201,9 +203,7 @@ fn always_operator(expression: &pb::AExpr, target: &Target<'_>) -> Option<bool> 
             _ => None,
         },
         pb::AExprKind::AexprBetween | pb::AExprKind::AexprBetweenSym => {
-            let [low, high] = list(right)? else { return None };
-            let whole = is_number(low, f64::from(i32::MIN)) && is_number(high, f64::from(i32::MAX));
-            (whole || (same(left, low, target) && same(left, high, target))).then_some(true)
+            list(right)?.iter().all(|bound| same(left, bound, target)).then_some(true)
         }
         pb::AExprKind::AexprNotBetween | pb::AExprKind::AexprNotBetweenSym => {
             list(right)?.iter().all(|bound| same(left, bound, target)).then_some(false)
@@ -241,11 +241,16 @@ fn moved(node: &Node) -> (&Node, f64) {
         _ => None,
     };
     match (names::words(&expression.name).pop(), number(left), number(right)) {
-        (Some("+"), None, Some(by)) => (moved(left).0, moved(left).1 + by),
-        (Some("+"), Some(by), None) => (moved(right).0, moved(right).1 + by),
-        (Some("-"), None, Some(by)) => (moved(left).0, moved(left).1 - by),
+        (Some("+"), None, Some(by)) => further(left, by),
+        (Some("+"), Some(by), None) => further(right, by),
+        (Some("-"), None, Some(by)) => further(left, -by),
         _ => (node, 0.0),
     }
+}
+
+fn further(node: &Node, by: f64) -> (&Node, f64) {
+    let (of, before) = moved(node);
+    (of, before + by)
 }
 
 /// `ARRAY(SELECT id FROM t)`.
@@ -313,7 +318,7 @@ fn escapes_percent(node: &Node) -> bool {
 }
 
 fn is_text_of(node: &Node, texts: &[&str]) -> bool {
-    constant_text(node).is_some_and(|text| texts.contains(&text.trim()))
+    constant_text(node).is_some_and(|text| texts.contains(&text.trim().to_ascii_lowercase().as_str()))
 }
 
 /// A range without bounds: `'(,)'`, `int4range(NULL, NULL)`.
@@ -365,18 +370,12 @@ fn is_least(left: &Node, right: &Node) -> bool {
     match constant_text(right).as_deref() {
         _ if matches!(value(right), Some(Value::Number(bound)) if bound <= -LONGEST) => true,
         Some("(0,0)") => column == Some("ctid"),
-        Some(text) => text.eq_ignore_ascii_case("-infinity"),
-        None => false,
+        _ => false,
     }
 }
 
 fn is_greatest(right: &Node) -> bool {
     matches!(value(right), Some(Value::Number(bound)) if bound >= LONGEST)
-        || constant_text(right).is_some_and(|text| text.eq_ignore_ascii_case("infinity"))
-}
-
-fn is_number(node: &Node, number: f64) -> bool {
-    value(node) == Some(Value::Number(number))
 }
 
 /// The pattern of SIMILAR TO, which the grammar wraps in a call of `similar_to_escape`.
