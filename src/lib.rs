@@ -21,6 +21,7 @@
 //! *grant* a time-limited, audited widening of a policy · *session* one client connection with its upstream connection.
 
 pub mod admin;
+mod amounts;
 pub mod app;
 pub mod audit;
 pub mod auth;

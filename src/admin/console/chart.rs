@@ -4,7 +4,8 @@
 
 use maud::{Markup, html};
 
-use super::text::{count, counted, moment};
+use super::text::moment;
+use crate::amounts::{count, counted};
 use crate::audit::Timestamp;
 use crate::audit::query::{Bucket, Verdicts};
 

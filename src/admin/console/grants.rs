@@ -10,10 +10,11 @@ use super::door::{LoggedIn, PART, Submitted};
 use super::layout::{self, Tab};
 use super::problem::Problem;
 use super::search::{href, term};
-use super::text::{BRIEF, OneLine, Outside, ago, counted, moment, rough, time_of};
+use super::text::{BRIEF, OneLine, Outside, ago, moment, rough, time_of};
 use crate::admin::State;
 use crate::admin::grants::{self, Action, Covered, Grant, NotGranted, Preview, REASON_CHARS, Wanted};
 use crate::admin::people::Person;
+use crate::amounts::counted;
 use crate::audit::Timestamp;
 use crate::config::Config;
 

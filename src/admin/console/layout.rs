@@ -4,8 +4,8 @@ use axum::response::Html;
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets::{MARK, SCRIPT, STYLE};
-use super::text::count;
 use crate::admin::people::Person;
+use crate::amounts::count;
 
 /// The pages of the navigation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 use maud::{Markup, html};
 
 use super::marks::Tone;
-use super::text::{BRIEF, OneLine, bytes, count, counted, duration, one_line, time, time_of};
+use super::text::{BRIEF, OneLine, bytes, duration, one_line, time, time_of};
+use crate::amounts::{count, counted};
 use crate::audit::Timestamp;
 use crate::audit::search::Entry;
 use crate::audit::view::{RecordView, Story};

@@ -10,10 +10,11 @@ use super::door::{LoggedIn, Submitted};
 use super::layout::{self, Tab};
 use super::marks::{self, Marked};
 use super::problem::Problem;
-use super::text::{OneLine, Outside, ago, count, plain, time_of};
+use super::text::{OneLine, Outside, ago, plain, time_of};
 use crate::admin::State;
 use crate::admin::people::Person;
 use crate::admin::policies::{Matrix, Row, Trial};
+use crate::amounts::count;
 use crate::audit::Timestamp;
 use crate::policy::matrix::{Cell, Named};
 

@@ -92,24 +92,6 @@ pub fn plain(text: &str) -> String {
     out
 }
 
-/// A number with its thousands apart.
-pub fn count(value: u64) -> String {
-    let digits = value.to_string();
-    let mut out = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// A number and its noun: `1 record`, `2 records`.
-pub fn counted(value: u64, noun: &str) -> String {
-    format!("{} {noun}{}", count(value), if value == 1 { "" } else { "s" })
-}
-
 /// A length of time.
 pub fn duration(us: u64) -> String {
     match us {
@@ -226,8 +208,6 @@ mod tests {
 
     #[test]
     fn figures_read_well() {
-        assert_eq!((count(0), count(1_234_567)), ("0".into(), "1,234,567".into()));
-        assert_eq!((counted(1, "record"), counted(2, "record")), ("1 record".into(), "2 records".into()));
         assert_eq!(
             (duration(12), duration(1_500), duration(2_500_000)),
             ("12 µs".into(), "1.5 ms".into(), "2.5 s".into())

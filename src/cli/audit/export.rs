@@ -11,10 +11,10 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use super::print::count;
 use super::search::json;
 use super::source::Source;
 use super::{FilterWords, Place, Usage};
+use crate::amounts::count;
 use crate::audit::filter::Filter;
 use crate::audit::search::{Entry, search};
 use crate::audit::view::Story;

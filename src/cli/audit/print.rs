@@ -74,24 +74,6 @@ pub(in crate::cli) fn duration(us: u64) -> String {
     }
 }
 
-/// A number with its thousands apart.
-pub(super) fn count(value: u64) -> String {
-    let digits = value.to_string();
-    let mut out = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// A number and its noun: `1 record`, `2 records`.
-pub(super) fn counted(value: u64, noun: &str) -> String {
-    format!("{} {noun}{}", count(value), if value == 1 { "" } else { "s" })
-}
-
 #[derive(Clone, Copy)]
 pub(super) enum Ink {
     Red,
@@ -238,11 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_lengths_of_time_read_well() {
-        assert_eq!(
-            (count(0), count(999), count(1_000), count(1_234_567)),
-            ("0".into(), "999".into(), "1,000".into(), "1,234,567".into())
-        );
+    fn lengths_of_time_read_well() {
         assert_eq!(
             (duration(12), duration(1_500), duration(2_500_000)),
             ("12 µs".into(), "1.5 ms".into(), "2.5 s".into())

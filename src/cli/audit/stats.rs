@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::print::{Ink, brief, count, duration, one_line};
+use super::print::{Ink, brief, duration, one_line};
 use super::source::Source;
 use super::{FilterWords, Place};
+use crate::amounts::count;
 use crate::audit::filter::{Field, Filter};
 use crate::audit::query::{Counted, Rank, Verdicts};
 

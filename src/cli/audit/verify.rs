@@ -8,7 +8,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::Place;
-use super::print::{Ink, counted, local_time, one_line};
+use super::print::{Ink, local_time, one_line};
+use crate::amounts::counted;
 use crate::audit::default_key;
 use crate::audit::keys::{Keys, PublicKey};
 use crate::audit::verify::{Fault, NoProof, Proof, Trust, verify};

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::finding::{Checked, Finding, Level, Report};
+use crate::amounts::counted;
 use crate::cli::excerpt::{self, Ink, Lines};
 
 /// The whole report as text.
@@ -87,5 +88,5 @@ fn summary(report: &Report, colour: bool) -> String {
 
 /// A number and its noun: `1 refusal`, `2 refusals`.
 pub(super) fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+    counted(number as u64, what)
 }
