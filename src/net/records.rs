@@ -164,8 +164,8 @@ impl Recorder {
                         None => defer(&mut tray, fields, audit::Event::Outcome(went)),
                     }
                 }
-                Event::TransactionEnd { transaction, .. } => {
-                    let state = TransactionState::RolledBack;
+                Event::TransactionEnd { transaction, committed } => {
+                    let state = if committed { TransactionState::Committed } else { TransactionState::RolledBack };
                     defer(&mut tray, fields, audit::Event::Transaction { number: transaction, state });
                 }
                 // Never forwarded: the log could not be written.

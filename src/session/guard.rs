@@ -190,12 +190,12 @@ impl Session {
         self.guard.deciding && !self.copy_in
     }
 
-    /// Whether this message of an open batch waits for the answers in flight: a Query, because after an error the server would
-    /// skip it, with what goes around it; and what may commit what they will count. A Flush makes them come.
+    /// Whether this message of an open batch waits for the answers in flight: a Query or FunctionCall, because after an error the
+    /// server would skip it, with what goes around it; and what may commit what they will count. A Flush makes them come.
     pub(super) fn waits_for_batch(&mut self, frame: &Frontend<'_>) -> bool {
         let waits = self.batch_open
             && match frame {
-                Frontend::Query(_) => !self.queue.is_empty(),
+                Frontend::Query(_) | Frontend::FunctionCall(_) => !self.queue.is_empty(),
                 Frontend::Execute { portal, .. } => self.may_be_over() && self.commits(portal),
                 _ => false,
             };

@@ -181,10 +181,14 @@ impl Session {
             Some((Ask::Execute { portal, .. }, shown)) => {
                 if let Some(portal) = portal.as_ref().filter(|_| tag == tag::PORTAL_SUSPENDED) {
                     portal.given.add(self.sent_rows, self.sent_bytes);
+                    // No tag tells of them.
+                    self.progress.rows = self.sent_rows;
                     (self.sent_rows, self.sent_bytes) = (0, 0);
                 }
+                // What is told instead of its end is this statement's outcome.
+                let shown = shown && (tag == tag::PORTAL_SUSPENDED && !self.is_hiding() || self.ended_before_cut());
                 self.finish_execute();
-                Ok(shown && (tag == tag::PORTAL_SUSPENDED && !self.is_hiding() || self.ended_before_cut()))
+                Ok(shown)
             }
             _ => Err(ServerFault::Unexpected(tag)),
         }
@@ -456,7 +460,8 @@ impl Session {
             self.tell_outcomes("open");
             self.tell_end();
         }
-        self.wrote = false;
+        // What a transaction changed is committed by whatever ends it.
+        self.wrote &= self.status != Status::Idle;
         self.batch_failed = false;
         self.cut = None;
         self.guard_settled();

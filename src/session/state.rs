@@ -243,7 +243,7 @@ pub struct Session {
     pub(super) answered_in: u64,
     /// A statement that ends the transaction was sent in this batch, and none behind it that begins one.
     pub(super) end_sent: bool,
-    /// What is being answered may have changed something.
+    /// What is being answered, or the open transaction before it, may have changed something.
     pub(super) wrote: bool,
     /// The server's open transaction was begun by the proxy: the client must not find itself in it.
     pub(super) ours: bool,
