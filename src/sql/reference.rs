@@ -27,8 +27,9 @@ const WHERE: &str = "\
 ## A WHERE that restricts nothing
 
 `DELETE` and `UPDATE` count as `destroy.…` without a WHERE, and with one that restricts nothing: one that is true for every row whatever
-the row holds, NULLs aside, or one that does not look at the row at all, so that it takes all rows or none. What cannot be known
-from the text is not claimed (`max_affected_rows` is the backstop). These are judged by the reader as this page is written:
+the row holds, NULLs aside, or one that does not look at the row at all, so that it takes all rows or none. Such conditions are recognized by rules;
+one that no rule recognizes is tried on made-up rows. What cannot be known from the text is not claimed (`max_affected_rows` is the backstop).
+These are judged by the reader as this page is written:
 
 | `DELETE FROM t WHERE …` | counts as |
 | --- | --- |
@@ -54,6 +55,8 @@ const CONDITIONS: &[&str] = &[
     "name LIKE '%'",
     "name ~ '.*'",
     "length(name) >= 0",
+    "strpos(name, '') = 1",
+    "(id = 1) <> (id <> 1)",
     "EXISTS (SELECT 1)",
     "EXISTS (SELECT 1 FROM u)",
     "id IN (SELECT id FROM t)",
@@ -67,6 +70,8 @@ const CONDITIONS: &[&str] = &[
     "false",
     "$1 IS NULL OR id = $1",
     "id IN (SELECT id FROM t LIMIT 10)",
+    "id IN (SELECT id FROM archive.t)",
+    "name NOT LIKE 'tmp%'",
     "EXISTS (SELECT 1 FROM u WHERE u.id = t.id)",
 ];
 
