@@ -11,8 +11,7 @@ use super::truth::{boolean_test, list};
 
 /// Whether two branches of an OR cover everything between them or, negated, two branches of an AND exclude each other.
 pub(super) fn covers(expression: &pb::BoolExpr, positive: bool, target: &Target<'_>) -> bool {
-    let mut branches = Vec::new();
-    flatten(expression, &mut branches);
+    let branches = branches_of(expression);
     // Quadratic: beyond this many branches nothing is claimed.
     let branches = branches.get(..branches.len().min(64)).unwrap_or_default();
     let complement = |one: &Node, other: &Node| match positive {
@@ -109,6 +108,13 @@ fn ranges_exclude(one: &pb::AExpr, other: &pb::AExpr, names: (&str, &str)) -> bo
         }
         _ => false,
     }
+}
+
+/// The branches of an OR, those of its ORs among them; of an AND likewise.
+pub(super) fn branches_of(expression: &pb::BoolExpr) -> Vec<&Node> {
+    let mut branches = Vec::new();
+    flatten(expression, &mut branches);
+    branches
 }
 
 fn flatten<'n>(expression: &'n pb::BoolExpr, branches: &mut Vec<&'n Node>) {

@@ -8,7 +8,7 @@
 use pg_query::protobuf as pb;
 use pg_query::{Node, NodeEnum};
 
-use super::branches::{both, compared_with_truth, covers};
+use super::branches::{both, branches_of, compared_with_truth, covers};
 use super::constant::{Value, constant_text, is_null, value};
 use super::looks::looks_at;
 use super::names;
@@ -49,7 +49,7 @@ fn chooses(node: &Node, positive: bool, target: &Target<'_>) -> bool {
             }
             (pb::BoolExprType::OrExpr, true) | (pb::BoolExprType::AndExpr, false) => {
                 !covers(expression, positive, target)
-                    && expression.args.iter().all(|argument| chooses(argument, positive, target))
+                    && branches_of(expression).into_iter().all(|branch| chooses(branch, positive, target))
             }
             (pb::BoolExprType::NotExpr, _) => {
                 expression.args.iter().all(|argument| chooses(argument, !positive, target))
