@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn stopping_sends_the_signal() {
-        let (_folder, mut process) = shell("trap 'exit 7' INT; echo up; while :; do sleep 0.05; done", "INT");
+        // Not INT: a shell that was started in the background cannot trap what it was told to ignore.
+        let (_folder, mut process) = shell("trap 'exit 7' TERM; echo up; while :; do sleep 0.05; done", "TERM");
         process.wait_until(Duration::from_secs(10), |process| process.output().contains("up")).unwrap();
         assert_eq!(process.stop().and_then(|status| status.code()), Some(7));
     }
