@@ -103,29 +103,21 @@ pub(super) fn is_null(node: &Node) -> bool {
     value(node) == Some(Value::Null)
 }
 
-/// Expressions of constants deeper than this are not computed: whoever asks for each part of a long expression would wait.
-const DEEPEST: u32 = 64;
-
 /// The value of an expression of constants, where it can be computed here.
 pub(super) fn value(node: &Node) -> Option<Value> {
-    within(node, DEEPEST)
-}
-
-fn within(node: &Node, depth: u32) -> Option<Value> {
-    let depth = depth.checked_sub(1)?;
     match node.node.as_ref()? {
         NodeEnum::AConst(constant) => literal(constant),
-        NodeEnum::TypeCast(cast) => cast_value(cast, depth),
-        NodeEnum::CollateClause(collate) => within(collate.arg.as_deref()?, depth),
-        NodeEnum::BoolExpr(expression) => logic(expression, depth),
-        NodeEnum::AExpr(expression) => operator(expression, depth),
+        NodeEnum::TypeCast(cast) => cast_value(cast),
+        NodeEnum::CollateClause(collate) => value(collate.arg.as_deref()?),
+        NodeEnum::BoolExpr(expression) => logic(expression),
+        NodeEnum::AExpr(expression) => operator(expression),
         NodeEnum::NullTest(test) => {
-            let null = within(test.arg.as_deref()?, depth)? == Value::Null;
+            let null = value(test.arg.as_deref()?)? == Value::Null;
             Some(Value::Bool(null == (test.nulltesttype() == pb::NullTestType::IsNull)))
         }
-        NodeEnum::BooleanTest(test) => boolean_test(test, depth),
-        NodeEnum::CoalesceExpr(coalesce) => first_not_null(&coalesce.args, depth),
-        NodeEnum::SubLink(sublink) => lone_select(sublink, depth),
+        NodeEnum::BooleanTest(test) => boolean_test(test),
+        NodeEnum::CoalesceExpr(coalesce) => first_not_null(&coalesce.args),
+        NodeEnum::SubLink(sublink) => lone_select(sublink),
         _ => None,
     }
 }
@@ -145,8 +137,8 @@ fn literal(constant: &pb::AConst) -> Option<Value> {
     }
 }
 
-fn cast_value(cast: &pb::TypeCast, depth: u32) -> Option<Value> {
-    let inner = within(cast.arg.as_deref()?, depth)?;
+fn cast_value(cast: &pb::TypeCast) -> Option<Value> {
+    let inner = value(cast.arg.as_deref()?)?;
     let name = names::words(&cast.type_name.as_ref()?.names).pop()?;
     match (name, inner) {
         (_, Value::Null) => Some(Value::Null),
@@ -167,8 +159,8 @@ fn number(value: &Value) -> Option<f64> {
     }
 }
 
-fn logic(expression: &pb::BoolExpr, depth: u32) -> Option<Value> {
-    let arguments: Vec<Option<Value>> = expression.args.iter().map(|item| within(item, depth)).collect();
+fn logic(expression: &pb::BoolExpr) -> Option<Value> {
+    let arguments: Vec<Option<Value>> = expression.args.iter().map(value).collect();
     let truths: Vec<Option<Option<bool>>> = arguments.into_iter().map(|value| value.map(Value::truth)).collect();
     let has = |wanted: bool| truths.contains(&Some(Some(wanted)));
     let known = truths.iter().all(Option::is_some);
@@ -188,9 +180,9 @@ fn logic(expression: &pb::BoolExpr, depth: u32) -> Option<Value> {
     }
 }
 
-fn boolean_test(test: &pb::BooleanTest, depth: u32) -> Option<Value> {
+fn boolean_test(test: &pb::BooleanTest) -> Option<Value> {
     use pb::BoolTestType as T;
-    let truth = within(test.arg.as_deref()?, depth)?.truth();
+    let truth = value(test.arg.as_deref()?)?.truth();
     Some(Value::Bool(match test.booltesttype() {
         T::IsTrue => truth == Some(true),
         T::IsNotTrue => truth != Some(true),
@@ -202,9 +194,9 @@ fn boolean_test(test: &pb::BooleanTest, depth: u32) -> Option<Value> {
     }))
 }
 
-fn first_not_null(arguments: &[Node], depth: u32) -> Option<Value> {
+fn first_not_null(arguments: &[Node]) -> Option<Value> {
     for argument in arguments {
-        match within(argument, depth)? {
+        match value(argument)? {
             Value::Null => {}
             found => return Some(found),
         }
@@ -213,10 +205,10 @@ fn first_not_null(arguments: &[Node], depth: u32) -> Option<Value> {
 }
 
 /// `(SELECT constant)` and `EXISTS (SELECT …)` without FROM.
-fn lone_select(sublink: &pb::SubLink, depth: u32) -> Option<Value> {
+fn lone_select(sublink: &pb::SubLink) -> Option<Value> {
     let Some(NodeEnum::SelectStmt(select)) = sublink.subselect.as_deref()?.node.as_ref() else { return None };
     let kept = match select.where_clause.as_deref() {
-        Some(condition) => within(condition, depth)?.truth() == Some(true),
+        Some(condition) => value(condition)?.truth() == Some(true),
         None => true,
     };
     let lone = select.from_clause.is_empty()
@@ -227,38 +219,42 @@ fn lone_select(sublink: &pb::SubLink, depth: u32) -> Option<Value> {
     match (sublink.sub_link_type(), lone) {
         (pb::SubLinkType::ExistsSublink, true) => Some(Value::Bool(kept)),
         (pb::SubLinkType::ExprSublink, true) if kept => match select.target_list.first()?.node.as_ref()? {
-            NodeEnum::ResTarget(target) => within(target.val.as_deref()?, depth),
+            NodeEnum::ResTarget(target) => value(target.val.as_deref()?),
             _ => None,
         },
         _ => None,
     }
 }
 
-fn operator(expression: &pb::AExpr, depth: u32) -> Option<Value> {
+fn operator(expression: &pb::AExpr) -> Option<Value> {
     let name = names::words(&expression.name).pop()?;
     let right = expression.rexpr.as_deref()?;
     match expression.kind() {
         pb::AExprKind::AexprOp => match expression.lexpr.as_deref() {
-            Some(left) => binary(name, within(left, depth)?, within(right, depth)?),
-            None => unary(name, within(right, depth)?),
+            // The right one first: a long chain has its length on the left.
+            Some(left) => {
+                let right = value(right)?;
+                binary(name, value(left)?, right)
+            }
+            None => unary(name, value(right)?),
         },
         pb::AExprKind::AexprIn => {
             let Some(NodeEnum::List(list)) = &right.node else { return None };
-            let left = within(expression.lexpr.as_deref()?, depth)?;
-            let items: Option<Vec<Value>> = list.items.iter().map(|item| within(item, depth)).collect();
+            let left = value(expression.lexpr.as_deref()?)?;
+            let items: Option<Vec<Value>> = list.items.iter().map(value).collect();
             let found = items?.into_iter().any(|item| binary("=", left.clone(), item) == Some(Value::Bool(true)));
             Some(Value::Bool(found == (name == "=")))
         }
         pb::AExprKind::AexprBetween | pb::AExprKind::AexprNotBetween => {
             let Some(NodeEnum::List(list)) = &right.node else { return None };
             let [low, high] = list.items.as_slice() else { return None };
-            let left = within(expression.lexpr.as_deref()?, depth)?;
-            let above = binary(">=", left.clone(), within(low, depth)?)? == Value::Bool(true);
-            let below = binary("<=", left, within(high, depth)?)? == Value::Bool(true);
+            let left = value(expression.lexpr.as_deref()?)?;
+            let above = binary(">=", left.clone(), value(low)?)? == Value::Bool(true);
+            let below = binary("<=", left, value(high)?)? == Value::Bool(true);
             Some(Value::Bool((above && below) == (expression.kind() == pb::AExprKind::AexprBetween)))
         }
         pb::AExprKind::AexprDistinct | pb::AExprKind::AexprNotDistinct => {
-            let distinct = within(expression.lexpr.as_deref()?, depth)? != within(right, depth)?;
+            let distinct = value(expression.lexpr.as_deref()?)? != value(right)?;
             Some(Value::Bool(distinct == (expression.kind() == pb::AExprKind::AexprDistinct)))
         }
         pb::AExprKind::AexprOpAny

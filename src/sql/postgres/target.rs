@@ -39,7 +39,7 @@ struct Beside<'n> {
 }
 
 /// Common table expressions within each other are followed so deep.
-const DEEPEST: usize = 16;
+const DEEPEST: usize = 100;
 
 impl<'n> Target<'n> {
     /// The target of an UPDATE, DELETE or MERGE.
@@ -118,9 +118,10 @@ impl<'n> Target<'n> {
         equals.then(|| rejoined(left, right, self).or_else(|| rejoined(right, left, self)))?
     }
 
-    /// Whether common table expressions are followed no further, or too much was looked at already.
-    pub(super) fn is_exhausted(&self) -> bool {
-        self.depth > DEEPEST || self.steps.take(1).is_none()
+    /// Takes leave to look into one query more; `None` where common table expressions lie too deep within each other, or too many
+    /// queries were looked into.
+    pub(super) fn follow(&self) -> Option<()> {
+        if self.depth > DEEPEST { None } else { self.steps.follow() }
     }
 
     /// Whether `qualifier` names the row that is chosen: the table itself, or what is joined to it row by row.

@@ -24,6 +24,8 @@ const MOST_CONSTANTS: usize = 8;
 const MOST_ROWS: usize = 4096;
 /// Parts of expressions that are computed for one text.
 const MOST_STEPS: u32 = 100_000;
+/// Queries that are looked into for one text.
+const MOST_FOLLOWED: u32 = 20_000;
 /// Numbers that are tried are less than this: as doubles they are exact, and so is what is near them.
 const GREATEST: f64 = 1e15;
 
@@ -38,21 +40,35 @@ enum Kind {
 
 const KINDS: [Kind; 4] = [Kind::Whole, Kind::Real, Kind::Text, Kind::Bool];
 
-/// How much of expressions may still be computed to try the conditions of a text.
+/// How much may still be looked at for the conditions of a text.
 #[derive(Clone, Debug)]
-pub(super) struct Steps(Arc<AtomicU32>);
+pub(super) struct Steps {
+    computed: Arc<AtomicU32>,
+    followed: Arc<AtomicU32>,
+}
 
 impl Steps {
     pub(super) fn new() -> Steps {
-        Steps(Arc::new(AtomicU32::new(MOST_STEPS)))
+        let of = |most: u32| Arc::new(AtomicU32::new(most));
+        Steps { computed: of(MOST_STEPS), followed: of(MOST_FOLLOWED) }
+    }
+
+    /// One query more that is looked into. `None` when there were too many. What is computed does not count here: a costly
+    /// condition must not keep another one from being looked at.
+    pub(super) fn follow(&self) -> Option<()> {
+        take(&self.followed, 1)
     }
 
     /// Takes some; `None` when there are not so many, and then none are left.
     pub(super) fn take(&self, steps: usize) -> Option<()> {
-        let left = self.0.load(Ordering::Relaxed).checked_sub(u32::try_from(steps).unwrap_or(u32::MAX));
-        self.0.store(left.unwrap_or(0), Ordering::Relaxed);
-        left.map(|_| ())
+        take(&self.computed, u32::try_from(steps).unwrap_or(u32::MAX))
     }
+}
+
+fn take(of: &AtomicU32, steps: u32) -> Option<()> {
+    let left = of.load(Ordering::Relaxed).checked_sub(steps);
+    of.store(left.unwrap_or(0), Ordering::Relaxed);
+    left.map(|_| ())
 }
 
 /// What came of the rows of one choice of kinds.

@@ -240,10 +240,11 @@ fn moved(node: &Node) -> (&Node, f64) {
         Some(Value::Number(number)) => Some(number),
         _ => None,
     };
-    match (names::words(&expression.name).pop(), number(left), number(right)) {
-        (Some("+"), None, Some(by)) => further(left, by),
-        (Some("+"), Some(by), None) => further(right, by),
-        (Some("-"), None, Some(by)) => further(left, -by),
+    // A number on the right is looked for first: a long chain has its length on the left.
+    match (names::words(&expression.name).pop(), number(right)) {
+        (Some("+"), Some(by)) => further(left, by),
+        (Some("-"), Some(by)) => further(left, -by),
+        (Some("+"), None) => number(left).map_or((node, 0.0), |by| further(right, by)),
         _ => (node, 0.0),
     }
 }
