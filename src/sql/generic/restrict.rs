@@ -411,9 +411,8 @@ fn own_rows(expr: &Expr, subquery: &Query, target: &Target) -> bool {
         && !matches!(&from.relation, TableFactor::Table { sample: Some(_), .. });
     let Some((object, alias)) = names::named_relation(&from.relation) else { return false };
     // A name without a schema is taken to be in `public`.
-    let schema = |object: &Object| object.schema.clone().unwrap_or_else(|| "public".to_owned());
     let same_table = object.name == target.object.name
-        && schema(&object) == schema(&target.object)
+        && object.schema.as_deref().unwrap_or("public") == target.object.schema.as_deref().unwrap_or("public")
         && !(target.shadowed && object.schema.is_none());
     let inner = Target { object, alias, twins: Vec::new(), joined: Vec::new(), shadowed: target.shadowed };
     let unfiltered = select.selection.is_none() || !restricts(select.selection.as_ref(), &inner);

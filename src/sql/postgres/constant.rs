@@ -181,9 +181,14 @@ fn logic(expression: &pb::BoolExpr) -> Option<Value> {
 }
 
 fn boolean_test(test: &pb::BooleanTest) -> Option<Value> {
-    use pb::BoolTestType as T;
     let truth = value(test.arg.as_deref()?)?.truth();
-    Some(Value::Bool(match test.booltesttype() {
+    tested(test.booltesttype(), truth).map(Value::Bool)
+}
+
+/// What IS TRUE and its like say of a truth; `None` is NULL.
+pub(super) fn tested(test: pb::BoolTestType, truth: Option<bool>) -> Option<bool> {
+    use pb::BoolTestType as T;
+    Some(match test {
         T::IsTrue => truth == Some(true),
         T::IsNotTrue => truth != Some(true),
         T::IsFalse => truth == Some(false),
@@ -191,7 +196,7 @@ fn boolean_test(test: &pb::BooleanTest) -> Option<Value> {
         T::IsUnknown => truth.is_none(),
         T::IsNotUnknown => truth.is_some(),
         T::Undefined => return None,
-    }))
+    })
 }
 
 fn first_not_null(arguments: &[Node]) -> Option<Value> {

@@ -13,7 +13,7 @@ use pg_query::protobuf as pb;
 use pg_query::protobuf::a_const::Val;
 use pg_query::{Node, NodeEnum};
 
-use super::constant::boolean;
+use super::constant::{boolean, tested};
 use super::names;
 use super::same::lone_column;
 use super::target::Target;
@@ -463,25 +463,11 @@ fn any(truths: impl Iterator<Item = Result<Option<bool>, Nothing>>) -> Result<Op
     found
 }
 
-fn tested(test: pb::BoolTestType, truth: Option<bool>) -> Option<bool> {
-    use pb::BoolTestType as T;
-    Some(match test {
-        T::IsTrue => truth == Some(true),
-        T::IsNotTrue => truth != Some(true),
-        T::IsFalse => truth == Some(false),
-        T::IsNotFalse => truth != Some(false),
-        T::IsUnknown => truth.is_none(),
-        T::IsNotUnknown => truth.is_some(),
-        T::Undefined => return None,
-    })
-}
-
 fn as_type(cell: Datum, name: &pb::TypeName) -> Computed {
     if !name.typmods.is_empty() || !name.array_bounds.is_empty() || name.setof || name.pct_type {
         return Err(Nothing::Unknown);
     }
-    let (of, cell) = (own_name(&name.names)?, cell);
-    match (of, cell) {
+    match (own_name(&name.names)?, cell) {
         (_, Datum::Null) => Ok(Datum::Null),
         ("bool", Datum::Whole(number)) => Ok(Datum::Bool(number != 0)),
         ("bool", cell @ (Datum::Bool(_) | Datum::Untyped(_))) => of_truth(cell.truth()?),

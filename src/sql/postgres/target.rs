@@ -163,13 +163,13 @@ pub(super) fn called(range: &pb::RangeVar) -> &str {
     range.alias.as_ref().map_or(range.relname.as_str(), |alias| alias.aliasname.as_str())
 }
 
+fn schema_of(range: &pb::RangeVar) -> &str {
+    if range.schemaname.is_empty() { "public" } else { &range.schemaname }
+}
+
 /// Whether two references are to the same table; one without a schema is taken to be in `public`.
 pub(super) fn same_table(one: &pb::RangeVar, other: &pb::RangeVar) -> bool {
-    let schema = |range: &pb::RangeVar| match range.schemaname.as_str() {
-        "" => "public".to_owned(),
-        written => written.to_owned(),
-    };
-    one.relname == other.relname && schema(one) == schema(other)
+    one.relname == other.relname && schema_of(one) == schema_of(other)
 }
 
 /// The query behind a name of a WITH clause, and the target as that sees it. A query sees what stands before it, also where
@@ -212,6 +212,5 @@ pub(super) fn rejoined<'n>(own: &Node, other: &Node, target: &Target<'n>) -> Opt
     let (Some((own_of, own)), Some((Some(other_of), name))) = (column(own), column(other)) else { return None };
     let is_own = own_of.as_deref().is_none_or(|qualifier| target.is_row(qualifier));
     let beside = target.queries.iter().find(|beside| beside.called == other_of)?;
-    let seen = || target.seeing(beside.sees);
-    (is_own && own == name && gives_every(beside.query, &[&name], &seen())).then_some(beside.called)
+    (is_own && own == name && gives_every(beside.query, &[&name], &target.seeing(beside.sees))).then_some(beside.called)
 }

@@ -3,7 +3,8 @@
 //! A condition restricts nothing when it is true for every row whatever the row holds (`true`, `1 = 1`, `id = id`,
 //! `x IS NULL OR x IS NOT NULL`, `name LIKE '%'`, `id IN (SELECT id FROM the_same_table)`), or when it does not look at
 //! the row at all (`random() < 2`, `EXISTS (SELECT 1)`, a join partner's columns only): then it is all rows or none.
-//! What no rule here recognizes is tried on made-up rows ([`super::trial`]). Where it cannot be known, nothing is claimed: the condition counts as restricting.
+//! What no rule here recognizes is tried on made-up rows ([`super::trial`]). Where it cannot be known, nothing is claimed:
+//! the condition counts as restricting.
 
 use pg_query::protobuf as pb;
 use pg_query::{Node, NodeEnum};
@@ -362,7 +363,7 @@ fn always_zero(node: &Node, target: &Target<'_>) -> bool {
     }
 }
 
-/// The least value of a type: `ctid > '(0,0)'`, `created_at > '-infinity'`.
+/// The least value of a type: `ctid > '(0,0)'`, `id >= -9223372036854775808`.
 fn is_least(left: &Node, right: &Node) -> bool {
     let column = match strip(left).node.as_ref() {
         Some(NodeEnum::ColumnRef(column)) => names::words(&column.fields).pop(),
